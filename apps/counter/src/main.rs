@@ -1,0 +1,2 @@
+//! The counter command line.
+fn main() {}

@@ -1,0 +1,111 @@
+//! What a role asks of its driver, and what the driver hands to a role.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::message::{Envelope, Message};
+use crate::record::Record;
+use crate::status::Status;
+use crate::types::{Ballot, NodeId, Slot, Time};
+use crate::value::Value;
+
+/// A role as its driver sees it: input in, effects out, one deadline.
+///
+/// **The driver's whole contract.** Send a [`Effect::Send`] at once, to this node too, where it
+/// comes back as input of the roles that [`crate::receivers`] names. Apply [`Effect::Apply`]s in
+/// order. Hand each [`Persist`], in order, to a writer that appends, syncs and only then sends
+/// `then`; one without records waits its turn like the others. Call `handle` with
+/// [`Input::Timeout`] when `next_deadline` has come, and ask for it anew after every `handle`.
+pub trait Role {
+    /// Takes one input and appends what follows from it to `out`. `now` is read after the input was
+    /// taken from the mailbox and never runs backwards.
+    fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Effect>);
+
+    /// When `handle` wants to be called with [`Input::Timeout`]; `None`: not by time.
+    fn next_deadline(&self) -> Option<Time>;
+
+    /// Writes what this role knows into a status.
+    fn describe(&self, status: &mut Status);
+}
+
+/// What a role is handed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// A message, and the node that it came from (this one, for messages inside the node).
+    Message(NodeId, Message),
+    /// The deadline has come, or may have: early calls do no harm.
+    Timeout,
+}
+
+/// What a role asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Send at once.
+    Send(Envelope),
+    /// Write, sync, only then send.
+    Persist(Persist),
+    /// The slot is chosen and every slot below it has been handed out: apply.
+    Apply {
+        /// The slot, one more than that of the `Apply` before.
+        slot: Slot,
+        /// Its value.
+        value: Value,
+    },
+    /// A batch was given a slot. If that slot turns out to hold something else, the batch was
+    /// certainly not applied.
+    Proposed {
+        /// The gateway's name for it.
+        ticket: u64,
+        /// The only slot in which it can ever be chosen.
+        slot: Slot,
+    },
+    /// A batch or a read was not taken and certainly has no effect.
+    Refuse {
+        /// The gateway's name for it.
+        ticket: u64,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A read may be answered once every slot below `next` is applied.
+    ReadReady {
+        /// The gateway's name for it.
+        ticket: u64,
+        /// The slot.
+        next: Slot,
+    },
+    /// The leadership's view changed.
+    Led(Change),
+}
+
+/// Records to write and sync, and what may leave only then.
+///
+/// A promise or an acceptance can leave an acceptor only inside one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[must_use = "a reply inside it would never leave"]
+pub struct Persist {
+    /// What to append. Empty: nothing is new, but `then` still waits its turn.
+    pub records: Vec<Record>,
+    /// What to send once the records, and all before them, are synced.
+    pub then: Vec<Envelope>,
+}
+
+/// Why a proposer did not take something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// This node does not lead.
+    #[error("this node does not lead")]
+    NotLeader,
+    /// A queue is full.
+    #[error("too much is waiting: try again")]
+    Busy,
+}
+
+/// A change of leadership as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Change {
+    /// The leader's ballot now; `None`: no leader is heard.
+    pub leader: Option<Ballot>,
+    /// The evidence, in words.
+    pub why: String,
+}

@@ -1,0 +1,323 @@
+//! What roles say to each other, and which role hears what.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::membership::Configurations;
+use crate::types::{Ballot, NodeId, Slot, Time};
+use crate::value::Value;
+
+/// A message on its way. Roles of one node talk in envelopes too, from a node to itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Envelope {
+    /// The node whose role sent it; the transport vouches for it.
+    pub from: NodeId,
+    /// The node that shall receive it.
+    pub to: NodeId,
+    /// What it says.
+    pub message: Message,
+}
+
+/// Every message, by the role it is addressed to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Message {
+    /// To an acceptor.
+    Acceptor(AcceptorMessage),
+    /// To a proposer.
+    Proposer(ProposerMessage),
+    /// To a learner.
+    Learner(LearnerMessage),
+    /// To a leadership.
+    Leadership(LeadershipMessage),
+    /// Between roles of one node. It has no form on the wire: a peer cannot say it.
+    #[serde(skip)]
+    Inside(Inside),
+}
+
+/// What an acceptor hears. All three are repeated by the proposer's timer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AcceptorMessage {
+    /// Phase 1a: asks for a promise, and for what was accepted from `first` on.
+    Prepare {
+        /// The ballot to promise.
+        ballot: Ballot,
+        /// The first slot to report.
+        first: Slot,
+        /// The ballot whose lease this campaign may pass: its leader handed over.
+        after: Option<Ballot>,
+    },
+    /// Phase 2a: asks to accept a value. The learner of the node hears it too.
+    Accept {
+        /// The ballot it is proposed under.
+        ballot: Ballot,
+        /// The slot it is proposed for.
+        slot: Slot,
+        /// What is proposed.
+        value: Value,
+    },
+    /// The leader's periodic question: have you promised anything higher?
+    Confirm {
+        /// The asking leadership.
+        ballot: Ballot,
+        /// Which of its questions this is.
+        round: u64,
+    },
+}
+
+/// What a proposer hears.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProposerMessage {
+    /// Phase 1b; asked for again by the proposer's `Prepare` timer.
+    Promise(Promise),
+    /// A refusal; comes again with every repetition of what was refused.
+    Nack {
+        /// The ballot that was refused.
+        ballot: Ballot,
+        /// The higher one that is promised.
+        promised: Ballot,
+    },
+    /// "I have promised nothing higher"; asked for again by the next `Confirm`.
+    Confirmed {
+        /// The asking leadership.
+        ballot: Ballot,
+        /// Which of its questions this answers.
+        round: u64,
+        /// Whether a lease was given with the answer.
+        granted: bool,
+    },
+}
+
+/// One page of a promise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Promise {
+    /// The ballot that is promised.
+    pub ballot: Ballot,
+    /// This page reports the slots from here,
+    pub first: Slot,
+    /// up to but not including this one; `None`: to the end of the log.
+    pub next: Option<Slot>,
+    /// Slots below are chosen and not reported any more: they are learned, never proposed.
+    pub trimmed: Slot,
+    /// Everything accepted in those slots, in order.
+    pub accepted: Vec<AcceptedValue>,
+}
+
+/// A value that an acceptor accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AcceptedValue {
+    /// Where.
+    pub slot: Slot,
+    /// Under which ballot, the highest so far.
+    pub ballot: Ballot,
+    /// What.
+    pub value: Value,
+}
+
+/// What a learner hears.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LearnerMessage {
+    /// Phase 2b, a vote. It goes to the learner of `ballot.node` and to nobody else; the leader's
+    /// repeated `Accept` brings it again.
+    Accepted {
+        /// The ballot that was accepted.
+        ballot: Ballot,
+        /// The slot it was accepted in.
+        slot: Slot,
+    },
+    /// A slot is chosen. What is missed is fetched.
+    Chosen {
+        /// A ballot under which it was chosen.
+        ballot: Ballot,
+        /// The slot.
+        slot: Slot,
+        /// The value, for those who are not acceptors of the slot.
+        value: Option<Value>,
+    },
+    /// Asks for the chosen values from `first` on; repeated by the asking learner's timer.
+    Fetch {
+        /// The first slot that is missing.
+        first: Slot,
+    },
+    /// The answer.
+    Fill {
+        /// The slot of the first value.
+        first: Slot,
+        /// Chosen values of consecutive slots, each with a ballot at which it was chosen or later
+        /// accepted.
+        chosen: Vec<(Ballot, Value)>,
+        /// The first slot that the answering learner does not know to be chosen.
+        upto: Slot,
+        /// The slots asked for are gone; take a snapshot that covers every slot below this one.
+        snapshot: Option<Slot>,
+    },
+}
+
+/// What a leadership hears from other nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LeadershipMessage {
+    /// A sign of life; the learner of the node hears it too. Repeats itself.
+    Heartbeat(Heartbeat),
+    /// "Campaign now, after my ballot": a leader hands over. If it is lost, anyone campaigns.
+    Succeed {
+        /// The ballot whose leader stood down.
+        ballot: Ballot,
+    },
+}
+
+/// A sign of life, sent by every node to every other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Counts up by one with each heartbeat of this run of the node.
+    pub sequence: u64,
+    /// The sender's clock when it sent.
+    pub sent: Time,
+    /// The ballot the sender leads under, if it leads.
+    pub leading: Option<Ballot>,
+    /// The ballot of the leader the sender hears (itself, if it leads); `None`: "I hear no leader".
+    pub hears: Option<Ballot>,
+    /// The first slot that the sender does not know to be chosen.
+    pub next: Slot,
+}
+
+/// What roles of one node tell each other. Never lost but in a crash; order is not relied on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Inside {
+    /// Gateway to proposer: propose this encoded batch.
+    Propose {
+        /// The gateway's name for it.
+        ticket: u64,
+        /// An encoded [`crate::batch::Commands`].
+        bytes: Bytes,
+    },
+    /// Gateway to learner: a read wants to be linearizable.
+    Read {
+        /// The gateway's name for it.
+        ticket: u64,
+    },
+    /// Learner to proposer: the same read, stamped.
+    Stamped {
+        /// The gateway's name for it.
+        ticket: u64,
+        /// The first slot not known to be chosen when the read passed.
+        next: Slot,
+    },
+    /// Learner to proposer and leadership: how far the log is known.
+    Advanced {
+        /// The first slot not known to be chosen.
+        next: Slot,
+        /// The memberships that govern from there.
+        configurations: Configurations,
+        /// Replicated time: the greatest stamp below `next`.
+        clock: Time,
+    },
+    /// Acceptor to proposer and leadership: this ballot is promised now.
+    Seen {
+        /// The ballot.
+        ballot: Ballot,
+    },
+    /// Leadership to proposer: try to lead.
+    Campaign {
+        /// The ballot that was handed over, if one was.
+        after: Option<Ballot>,
+    },
+    /// Leadership to proposer: stop leading under this ballot.
+    Resign {
+        /// The ballot.
+        ballot: Ballot,
+    },
+    /// Proposer to leadership: a phase 1 quorum has promised.
+    Elected {
+        /// The ballot it leads under.
+        ballot: Ballot,
+    },
+    /// Proposer to leadership: the ballot is given up, won or not.
+    Resigned {
+        /// The ballot.
+        ballot: Ballot,
+        /// Why.
+        reason: Resignation,
+    },
+    /// Proposer to leadership: the first slot of this leadership is chosen.
+    Ready {
+        /// The ballot.
+        ballot: Ballot,
+    },
+}
+
+/// Why a proposer gave up a ballot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Resignation {
+    /// Acceptors that promised this higher ballot leave no quorum.
+    Outvoted(Ballot),
+    /// No quorum answered for this long.
+    NoQuorum(Duration),
+    /// The leadership said so.
+    Told,
+}
+
+/// A role of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RoleKind {
+    /// Promises and accepts.
+    Acceptor,
+    /// Campaigns and proposes.
+    Proposer,
+    /// Counts votes and keeps what is chosen.
+    Learner,
+    /// Decides when to campaign and when to resign.
+    Leadership,
+}
+
+/// Which roles of the addressed node receive a message. This is the only place where roles are
+/// joined: simulator and actor graph both route by it.
+pub fn receivers(message: &Message) -> &'static [RoleKind] {
+    use RoleKind::{Acceptor, Leadership, Learner, Proposer};
+    match message {
+        Message::Acceptor(AcceptorMessage::Accept { .. }) => &[Acceptor, Learner],
+        Message::Acceptor(_) => &[Acceptor],
+        Message::Proposer(_) => &[Proposer],
+        Message::Learner(_) => &[Learner],
+        Message::Leadership(LeadershipMessage::Heartbeat(_)) => &[Leadership, Learner],
+        Message::Leadership(_) => &[Leadership],
+        Message::Inside(inside) => match inside {
+            Inside::Propose { .. } | Inside::Stamped { .. } => &[Proposer],
+            Inside::Read { .. } => &[Learner],
+            Inside::Advanced { .. } | Inside::Seen { .. } => &[Proposer, Leadership],
+            Inside::Campaign { .. } | Inside::Resign { .. } => &[Proposer],
+            Inside::Elected { .. } | Inside::Resigned { .. } | Inside::Ready { .. } => {
+                &[Leadership]
+            }
+        },
+    }
+}
+
+/// Which of a peer link's ways a message takes: small control messages are never behind values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Late is useless: a datagram.
+    Datagram,
+    /// Small and urgent.
+    Control,
+    /// Carries values.
+    Values,
+}
+
+impl Message {
+    /// The lane that it takes to another node.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Message::Leadership(LeadershipMessage::Heartbeat(_)) => Lane::Datagram,
+            Message::Acceptor(AcceptorMessage::Accept { .. })
+            | Message::Learner(LearnerMessage::Fill { .. })
+            | Message::Learner(LearnerMessage::Chosen { value: Some(_), .. }) => Lane::Values,
+            Message::Proposer(ProposerMessage::Promise(promise))
+                if !promise.accepted.is_empty() =>
+            {
+                Lane::Values
+            }
+            _ => Lane::Control,
+        }
+    }
+}

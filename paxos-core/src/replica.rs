@@ -1,0 +1,254 @@
+//! Applies chosen values: sessions and a state machine as one.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::batch::{Commands, Entry, Operation, Origin, SessionId};
+use crate::machine::{Context, RestoreError, StateMachine};
+use crate::sessions::{Admission, Rejection, Sessions};
+use crate::types::{Slot, Time};
+use crate::value::{Value, payload};
+
+/// A state machine and what is replicated beside it.
+///
+/// Invariant: two replicas that applied the same slots have equal snapshots.
+#[derive(Debug, Default)]
+pub struct Replica<S> {
+    machine: S,
+    sessions: Sessions,
+    applied: Slot,
+    time: Time,
+}
+
+/// What became of one operation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The session is open.
+    Opened(SessionId),
+    /// The command ran, now or when it was sent first; its encoded reply.
+    Replied(#[serde(with = "payload")] Bytes),
+    /// The session is closed.
+    Closed,
+    /// It certainly had no effect.
+    Rejected(Rejection),
+}
+
+/// What became of one slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Who made the batch; `None` for values without one.
+    pub origin: Option<Origin>,
+    /// The outcome of each of its operations, in order.
+    pub outcomes: Vec<Outcome>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
+    applied: Slot,
+    time: Time,
+    sessions: Sessions,
+    machine: Vec<u8>,
+}
+
+impl<S: StateMachine> Replica<S> {
+    /// A replica that has applied nothing.
+    pub fn new() -> Self {
+        Replica {
+            machine: S::default(),
+            sessions: Sessions::default(),
+            applied: Slot(0),
+            time: Time(0),
+        }
+    }
+
+    /// The last slot applied; 0 at first.
+    pub fn applied(&self) -> Slot {
+        self.applied
+    }
+
+    /// Replicated time: the greatest stamp applied.
+    pub fn time(&self) -> Time {
+        self.time
+    }
+
+    /// The state machine.
+    pub fn machine(&self) -> &S {
+        &self.machine
+    }
+
+    /// Applies the next slot. `sessions_max` is that of the membership that governs it.
+    ///
+    /// # Panics
+    /// If the slot is not the next: the driver broke its contract.
+    pub fn apply(&mut self, slot: Slot, value: &Value, sessions_max: u64) -> Applied {
+        assert_eq!(slot, self.applied.next(), "slots are applied in order and without gaps");
+        self.applied = slot;
+        let Value::Commands(batch) = value else { return Applied::default() };
+        self.time = self.time.max(batch.stamp);
+        let Some(commands) = Commands::decode(&batch.bytes) else { return Applied::default() };
+        let Commands { origin, identities, entries } = commands;
+        let mut outcomes = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.into_iter().enumerate() {
+            let identity = &identities[entry.identity as usize];
+            let context = Context {
+                slot,
+                index: index as u32,
+                time: self.time,
+                session: SessionId(0),
+                identity,
+            };
+            outcomes.push(self.operate(context, entry, sessions_max));
+        }
+        Applied { origin: Some(origin), outcomes }
+    }
+
+    fn operate(&mut self, context: Context<'_>, entry: Entry, sessions_max: u64) -> Outcome {
+        let done = match entry.operation {
+            Operation::Open => {
+                Ok(Outcome::Opened(self.sessions.open(context.identity, sessions_max)))
+            }
+            Operation::Close { session } => {
+                self.sessions.close(session, context.identity).map(|()| Outcome::Closed)
+            }
+            Operation::Run { session, sequence, command } => {
+                self.run(Context { session, ..context }, sequence, &command).map(Outcome::Replied)
+            }
+        };
+        done.unwrap_or_else(Outcome::Rejected)
+    }
+
+    fn run(
+        &mut self,
+        context: Context<'_>,
+        sequence: u64,
+        bytes: &[u8],
+    ) -> Result<Bytes, Rejection> {
+        let session = context.session;
+        match self.sessions.admit(session, context.identity, sequence, bytes)? {
+            Admission::Repeat(reply) => Ok(reply),
+            Admission::Run => {
+                let command = postcard::from_bytes(bytes).map_err(|_| Rejection::NotACommand)?;
+                let reply = encode(&self.machine.apply(&context, command));
+                self.sessions.keep(session, sequence, bytes, reply.clone());
+                Ok(reply)
+            }
+        }
+    }
+
+    /// Answers an encoded query.
+    ///
+    /// # Errors
+    /// [`Rejection::NotACommand`] if the bytes are not a query.
+    pub fn query(&self, bytes: &[u8]) -> Result<Bytes, Rejection> {
+        let query = postcard::from_bytes(bytes).map_err(|_| Rejection::NotACommand)?;
+        Ok(encode(&self.machine.query(query)))
+    }
+
+    /// Everything replicated, as bytes; equal for equal states.
+    pub fn snapshot(&self) -> Bytes {
+        encode(&Snapshot {
+            applied: self.applied,
+            time: self.time,
+            sessions: self.sessions.clone(),
+            machine: self.machine.snapshot(),
+        })
+    }
+
+    /// A replica in the state of a snapshot.
+    ///
+    /// # Errors
+    /// [`RestoreError`] if the bytes are not one.
+    pub fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {
+        let snapshot: Snapshot =
+            postcard::from_bytes(bytes).map_err(|error| RestoreError(error.to_string()))?;
+        Ok(Replica {
+            machine: S::restore(&snapshot.machine)?,
+            sessions: snapshot.sessions,
+            applied: snapshot.applied,
+            time: snapshot.time,
+        })
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Bytes {
+    Bytes::from(postcard::to_stdvec(value).expect("plain data always encodes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::NodeId;
+    use crate::value::Batch;
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Sum(u64);
+
+    impl StateMachine for Sum {
+        type Command = u64;
+        type Reply = u64;
+        type Query = ();
+        type Answer = u64;
+
+        fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
+            self.0 += by;
+            self.0
+        }
+
+        fn query(&self, (): ()) -> u64 {
+            self.0
+        }
+    }
+
+    fn batch(number: u64, operations: Vec<Operation>) -> Value {
+        let entries =
+            operations.into_iter().map(|operation| Entry { identity: 0, operation }).collect();
+        let origin = Origin { node: NodeId(1), incarnation: 1, number };
+        let commands = Commands { origin, identities: vec!["client/ada".to_owned()], entries };
+        Value::Commands(Batch { stamp: Time(number), bytes: commands.encode() })
+    }
+
+    fn add(sequence: u64, by: u64) -> Operation {
+        Operation::Run { session: SessionId(1), sequence, command: encode(&by) }
+    }
+
+    #[test]
+    fn the_same_command_in_two_slots_is_run_once_and_answered_twice() {
+        let mut replica = Replica::<Sum>::new();
+        replica.apply(Slot(1), &batch(1, vec![Operation::Open, add(1, 5)]), 10);
+        let again = replica.apply(Slot(2), &batch(2, vec![add(1, 5), add(2, 1)]), 10);
+        assert_eq!(
+            again.outcomes,
+            [Outcome::Replied(encode(&5u64)), Outcome::Replied(encode(&6u64))]
+        );
+        assert_eq!(replica.machine(), &Sum(6));
+    }
+
+    #[test]
+    fn a_snapshot_carries_sessions_and_time() {
+        let mut replica = Replica::<Sum>::new();
+        replica.apply(Slot(1), &batch(9, vec![Operation::Open, add(1, 5)]), 10);
+        let mut restored = Replica::<Sum>::restore(&replica.snapshot()).unwrap();
+        assert_eq!(restored.time(), Time(9));
+        let again = restored.apply(Slot(2), &batch(2, vec![add(1, 5)]), 10);
+        assert_eq!(again.outcomes, [Outcome::Replied(encode(&5u64))]);
+        assert_eq!(restored.machine(), &Sum(5));
+    }
+
+    #[test]
+    fn bytes_that_are_no_batch_or_command_change_nothing() {
+        let mut replica = Replica::<Sum>::new();
+        let garbage =
+            Value::Commands(Batch { stamp: Time(1), bytes: Bytes::from_static(b"\xff\xff") });
+        assert_eq!(replica.apply(Slot(1), &garbage, 10), Applied::default());
+        let command = Bytes::new();
+        let run = Operation::Run { session: SessionId(1), sequence: 1, command };
+        let applied = replica.apply(Slot(2), &batch(1, vec![Operation::Open, run]), 10);
+        assert_eq!(applied.outcomes[1], Outcome::Rejected(Rejection::NotACommand));
+    }
+
+    #[test]
+    #[should_panic(expected = "in order and without gaps")]
+    fn a_skipped_slot_is_a_broken_driver() {
+        Replica::<Sum>::new().apply(Slot(2), &Value::Noop, 10);
+    }
+}

@@ -1,0 +1,245 @@
+//! Exactly once: the replicated table of client sessions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::batch::SessionId;
+use crate::value::payload;
+
+/// Why an operation was refused. It certainly had no effect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The session does not exist, or not any more.
+    #[error("session {session} has expired: open a new one; what was sent under it is not retried")]
+    SessionExpired {
+        /// The session.
+        session: SessionId,
+    },
+    /// The session belongs to another identity.
+    #[error("session {session} belongs to another client: use the certificate that opened it")]
+    NotYourSession {
+        /// The session.
+        session: SessionId,
+    },
+    /// The sequence is neither that of the last command nor the next.
+    #[error("session {session} expects sequence {expected}, not {found}")]
+    BadSequence {
+        /// The session.
+        session: SessionId,
+        /// The next in order.
+        expected: u64,
+        /// The one sent.
+        found: u64,
+    },
+    /// The sequence was used before, with another command.
+    #[error("sequence {sequence} of session {session} was used for another command before")]
+    SequenceReused {
+        /// The session.
+        session: SessionId,
+        /// The sequence.
+        sequence: u64,
+    },
+    /// The bytes are not a command of the state machine.
+    #[error("not a command of this service: are client and nodes of one version?")]
+    NotACommand,
+}
+
+/// The open sessions, part of the replicated state.
+///
+/// Invariant: a session's command runs once; only its last reply is kept, since a client has one
+/// command outstanding in a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    opened: u64,
+    uses: u64,
+    open: BTreeMap<SessionId, Session>,
+    idle: BTreeSet<(u64, SessionId)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Session {
+    identity: String,
+    used: u64,
+    sequence: u64,
+    hash: u64,
+    #[serde(with = "payload")]
+    reply: Bytes,
+}
+
+/// What to do with a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is new: run it, and keep its reply with [`Sessions::keep`].
+    Run,
+    /// It ran before, with this reply.
+    Repeat(Bytes),
+}
+
+impl Sessions {
+    /// Opens a session. If `max` are open, the one unused for longest ends.
+    pub fn open(&mut self, identity: &str, max: u64) -> SessionId {
+        while self.open.len() as u64 >= max.max(1) {
+            let Some((_, oldest)) = self.idle.pop_first() else { break };
+            self.open.remove(&oldest);
+        }
+        self.opened += 1;
+        let id = SessionId(self.opened);
+        let session = Session {
+            identity: identity.to_owned(),
+            used: 0,
+            sequence: 0,
+            hash: 0,
+            reply: Bytes::new(),
+        };
+        self.open.insert(id, session);
+        self.touch(id);
+        id
+    }
+
+    /// Decides on a command: sequence last + 1 runs, last repeats its reply if the command is the
+    /// same, everything else is refused.
+    ///
+    /// # Errors
+    /// See [`Rejection`].
+    pub fn admit(
+        &mut self,
+        id: SessionId,
+        identity: &str,
+        sequence: u64,
+        command: &[u8],
+    ) -> Result<Admission, Rejection> {
+        let session = self.owned(id, identity)?;
+        let expected = session.sequence + 1;
+        if sequence == expected {
+            self.touch(id);
+            return Ok(Admission::Run);
+        }
+        if sequence == 0 || sequence != session.sequence {
+            return Err(Rejection::BadSequence { session: id, expected, found: sequence });
+        }
+        if session.hash != fnv1a(command) {
+            return Err(Rejection::SequenceReused { session: id, sequence });
+        }
+        let reply = session.reply.clone();
+        self.touch(id);
+        Ok(Admission::Repeat(reply))
+    }
+
+    /// Keeps the reply of the command that was admitted last in this session.
+    pub fn keep(&mut self, id: SessionId, sequence: u64, command: &[u8], reply: Bytes) {
+        if let Some(session) = self.open.get_mut(&id) {
+            session.sequence = sequence;
+            session.hash = fnv1a(command);
+            session.reply = reply;
+        }
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// [`Rejection::SessionExpired`] and [`Rejection::NotYourSession`].
+    pub fn close(&mut self, id: SessionId, identity: &str) -> Result<(), Rejection> {
+        let used = self.owned(id, identity)?.used;
+        self.open.remove(&id);
+        self.idle.remove(&(used, id));
+        Ok(())
+    }
+
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether none is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    fn owned(&self, id: SessionId, identity: &str) -> Result<&Session, Rejection> {
+        let session = self.open.get(&id).ok_or(Rejection::SessionExpired { session: id })?;
+        if session.identity != identity {
+            return Err(Rejection::NotYourSession { session: id });
+        }
+        Ok(session)
+    }
+
+    fn touch(&mut self, id: SessionId) {
+        let Some(session) = self.open.get_mut(&id) else { return };
+        self.uses += 1;
+        self.idle.remove(&(session.used, id));
+        session.used = self.uses;
+        self.idle.insert((session.used, id));
+    }
+}
+
+/// The 64-bit FNV-1a hash: tells an honest client's mistake, and is the same in every build.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADA: &str = "client/ada";
+
+    fn run(sessions: &mut Sessions, id: SessionId, sequence: u64, command: &[u8]) {
+        assert_eq!(sessions.admit(id, ADA, sequence, command), Ok(Admission::Run));
+        sessions.keep(id, sequence, command, Bytes::copy_from_slice(command));
+    }
+
+    #[test]
+    fn cli1_a_repeated_command_is_answered_and_not_run() {
+        let mut sessions = Sessions::default();
+        let id = sessions.open(ADA, 10);
+        run(&mut sessions, id, 1, b"a");
+        let again = sessions.admit(id, ADA, 1, b"a");
+        assert_eq!(again, Ok(Admission::Repeat(Bytes::from_static(b"a"))));
+    }
+
+    #[test]
+    fn cli11_out_of_order_gaps_and_reuse_are_refused() {
+        let mut sessions = Sessions::default();
+        let id = sessions.open(ADA, 10);
+        run(&mut sessions, id, 1, b"a");
+        run(&mut sessions, id, 2, b"b");
+        for found in [0, 1, 4] {
+            let refused = sessions.admit(id, ADA, found, b"a");
+            let expected = Rejection::BadSequence { session: id, expected: 3, found };
+            assert_eq!(refused, Err(expected));
+        }
+        let reused = sessions.admit(id, ADA, 2, b"other");
+        assert_eq!(reused, Err(Rejection::SequenceReused { session: id, sequence: 2 }));
+    }
+
+    #[test]
+    fn a_session_is_its_owners_alone() {
+        let mut sessions = Sessions::default();
+        let id = sessions.open(ADA, 10);
+        let stranger = sessions.admit(id, "client/eve", 1, b"a");
+        assert_eq!(stranger, Err(Rejection::NotYourSession { session: id }));
+        assert!(sessions.close(id, "client/eve").is_err());
+        assert_eq!(sessions.close(id, ADA), Ok(()));
+        let closed = sessions.admit(id, ADA, 1, b"a");
+        assert_eq!(closed, Err(Rejection::SessionExpired { session: id }));
+    }
+
+    #[test]
+    fn the_longest_idle_makes_room_and_ids_are_never_reused() {
+        let mut sessions = Sessions::default();
+        let (first, second) = (sessions.open(ADA, 2), sessions.open(ADA, 2));
+        run(&mut sessions, first, 1, b"a");
+        let third = sessions.open(ADA, 2);
+        assert_eq!(sessions.len(), 2);
+        let evicted = sessions.admit(second, ADA, 1, b"a");
+        assert_eq!(evicted, Err(Rejection::SessionExpired { session: second }));
+        assert!(third > second && second > first);
+        run(&mut sessions, first, 2, b"b");
+    }
+}

@@ -1,0 +1,109 @@
+//! What a slot can hold.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::membership::Membership;
+use crate::types::{Slot, Time};
+
+/// The value of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Value {
+    /// Nothing: fills a gap, or marks the start of a leadership.
+    Noop,
+    /// A batch of client commands.
+    Commands(Batch),
+    /// A change of membership, void unless its base is the newest membership and in force.
+    Reconfigure(Box<Reconfigure>),
+}
+
+impl Value {
+    /// The bytes of payload that it carries; what limits are counted in.
+    pub fn size(&self) -> usize {
+        match self {
+            Value::Noop => 0,
+            Value::Commands(batch) => batch.bytes.len(),
+            Value::Reconfigure(change) => {
+                change.membership.members.values().map(|member| member.address.len() + 32).sum()
+            }
+        }
+    }
+
+    /// The leader's clock on it, if it carries one.
+    pub fn stamp(&self) -> Option<Time> {
+        match self {
+            Value::Commands(batch) => Some(batch.stamp),
+            Value::Noop | Value::Reconfigure(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Noop => f.write_str("noop"),
+            Value::Commands(batch) => match std::str::from_utf8(&batch.bytes) {
+                Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                    write!(f, "'{text}'")
+                }
+                _ => write!(f, "{} bytes", batch.bytes.len()),
+            },
+            Value::Reconfigure(change) => write!(f, "reconfigure on {}", change.base),
+        }
+    }
+}
+
+/// A batch of commands, made once by a gateway and carried unchanged by frames and log records.
+/// Only `apply` decodes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Batch {
+    /// The leader's clock when it proposed the batch; replicated time is the greatest applied.
+    pub stamp: Time,
+    /// An encoded [`crate::batch::Commands`].
+    #[serde(with = "payload")]
+    pub bytes: Bytes,
+}
+
+/// A proposed change of membership.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Reconfigure {
+    /// The slot from which the membership that it was made from governs.
+    pub base: Slot,
+    /// What shall govern from the slot of the change plus alpha.
+    pub membership: Membership,
+}
+
+/// Bytes for serde: raw where the format is binary, one base64 string where people read it.
+pub mod payload {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes the bytes.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            STANDARD.encode(bytes).serialize(serializer)
+        } else {
+            bytes.serialize(serializer)
+        }
+    }
+
+    /// Reads the bytes.
+    ///
+    /// # Errors
+    /// Those of the deserializer, and text that is not base64.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            STANDARD.decode(text).map(Bytes::from).map_err(serde::de::Error::custom)
+        } else {
+            Bytes::deserialize(deserializer)
+        }
+    }
+}
