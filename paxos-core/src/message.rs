@@ -169,7 +169,9 @@ pub enum LeadershipMessage {
 /// A sign of life, sent by every node to every other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// Counts up by one with each heartbeat of this run of the node.
+    /// The sender's run.
+    pub incarnation: u64,
+    /// Counts up by one with each round of heartbeats of this run.
     pub sequence: u64,
     /// The sender's clock when it sent.
     pub sent: Time,

@@ -105,7 +105,10 @@ impl Recovered {
                 }
             }
             Record::Chosen { slot, ballot, value } => {
-                self.marks.entry(slot).or_insert((ballot, value));
+                let known = self.marks.entry(slot).or_insert((ballot, None));
+                if known.1.is_none() && value.is_some() {
+                    *known = (ballot, value);
+                }
             }
             Record::Trimmed(slot) => self.trimmed = self.trimmed.max(slot),
             Record::Peer { node, run } => self.meet(node, run),

@@ -1,0 +1,228 @@
+//! The acceptor: promises ballots and accepts values (Lamport, *Paxos Made Simple*, 2001, phases
+//! 1b and 2b). It fits on a page; everything else in this crate is there to feed it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Effect, Input, Persist, Role};
+use crate::message::{
+    AcceptedValue, AcceptorMessage, Envelope, Inside, LearnerMessage, Message, Promise,
+    ProposerMessage,
+};
+use crate::record::{Record, Recovered};
+use crate::status::Status;
+use crate::types::{Ballot, NodeId, Slot, Time};
+use crate::value::Value;
+
+/// Limits of an acceptor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AcceptorOptions {
+    /// A page of a promise ends with the value that reaches this many bytes. Default: 1 MiB.
+    pub page_bytes: usize,
+    /// A page of a promise holds at most this many values. Default: 1024.
+    pub page_values: usize,
+}
+
+impl Default for AcceptorOptions {
+    fn default() -> Self {
+        AcceptorOptions { page_bytes: 1 << 20, page_values: 1024 }
+    }
+}
+
+/// An acceptor.
+///
+/// Invariant: it accepts and promises nothing below `promised`, and `promised` never falls.
+/// Invariant: whatever it says of its state leaves inside a [`Persist`], behind the records that
+/// make it true.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Acceptor {
+    me: NodeId,
+    options: AcceptorOptions,
+    promised: Ballot,
+    trimmed: Slot,
+    accepted: BTreeMap<Slot, (Ballot, Value)>,
+    dropped: u64,
+    alarms: u64,
+}
+
+/// What an acceptor answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Write and sync, then send.
+    After(Persist),
+    /// Send at once: it says nothing that a crash could take back.
+    Now(Unsynced),
+    /// Nothing: the message was nonsense, or its slot is trimmed.
+    Dropped,
+}
+
+/// The only messages that leave an acceptor without a sync. A stalled disk must not look like a
+/// lost leader.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Unsynced {
+    /// A higher ballot is promised.
+    Nack {
+        /// The refused proposer.
+        to: NodeId,
+        /// Its ballot.
+        ballot: Ballot,
+        /// The higher one.
+        promised: Ballot,
+    },
+    /// No higher ballot is promised.
+    Confirmed {
+        /// The asking leader.
+        to: NodeId,
+        /// Its ballot.
+        ballot: Ballot,
+        /// Its question.
+        round: u64,
+        /// Whether a lease comes with it.
+        granted: bool,
+    },
+}
+
+impl Acceptor {
+    /// An acceptor with the state that its log says, empty for a new one.
+    pub fn recover(me: NodeId, options: AcceptorOptions, recovered: &Recovered) -> Self {
+        Acceptor {
+            me,
+            options,
+            promised: recovered.promised,
+            trimmed: recovered.trimmed,
+            accepted: recovered.accepted.clone(),
+            dropped: 0,
+            alarms: 0,
+        }
+    }
+
+    /// An acceptor that has promised and accepted nothing.
+    pub fn new(me: NodeId) -> Self {
+        Self::recover(me, AcceptorOptions::default(), &Recovered::default())
+    }
+
+    /// The highest ballot promised; [`Ballot::ZERO`] at first.
+    pub fn promised(&self) -> Ballot {
+        self.promised
+    }
+
+    /// What is accepted in a slot.
+    pub fn accepted(&self, slot: Slot) -> Option<(Ballot, &Value)> {
+        self.accepted.get(&slot).map(|(ballot, value)| (*ballot, value))
+    }
+
+    /// Takes one message. `from` is the node it came from: a ballot speaks for its own node only.
+    pub fn step(&mut self, _now: Time, from: NodeId, message: AcceptorMessage) -> Answer {
+        match message {
+            AcceptorMessage::Prepare { ballot, .. }
+            | AcceptorMessage::Accept { ballot, .. }
+            | AcceptorMessage::Confirm { ballot, .. }
+                if !ballot.is_sound() || ballot.node != from =>
+            {
+                self.drop_it()
+            }
+            AcceptorMessage::Prepare { ballot, .. }
+            | AcceptorMessage::Accept { ballot, .. }
+            | AcceptorMessage::Confirm { ballot, .. }
+                if ballot < self.promised =>
+            {
+                Answer::Now(Unsynced::Nack { to: from, ballot, promised: self.promised })
+            }
+            AcceptorMessage::Prepare { ballot, first, .. } => {
+                let news = (ballot > self.promised).then_some(Record::Promised(ballot));
+                self.promised = ballot;
+                let promise = Message::Proposer(ProposerMessage::Promise(self.promise(first)));
+                self.answer(from, news, promise)
+            }
+            AcceptorMessage::Accept { slot, .. } if slot < self.trimmed => Answer::Dropped,
+            AcceptorMessage::Accept { ballot, slot, value } => {
+                let news = match self.accepted.get(&slot) {
+                    Some((held, known)) if *held == ballot && *known == value => None,
+                    Some((held, _)) if *held == ballot => return self.raise_alarm(),
+                    _ => Some(Record::Accepted { slot, ballot, value: value.clone() }),
+                };
+                if news.is_some() {
+                    self.promised = ballot;
+                    self.accepted.insert(slot, (ballot, value));
+                }
+                let vote = Message::Learner(LearnerMessage::Accepted { ballot, slot });
+                self.answer(from, news, vote)
+            }
+            AcceptorMessage::Confirm { ballot, round } => {
+                Answer::Now(Unsynced::Confirmed { to: from, ballot, round, granted: false })
+            }
+        }
+    }
+
+    fn answer(&self, to: NodeId, news: Option<Record>, message: Message) -> Answer {
+        let then = vec![Envelope { from: self.me, to, message }];
+        Answer::After(Persist { records: news.into_iter().collect(), then })
+    }
+
+    /// One page of everything accepted from `first` on.
+    fn promise(&self, first: Slot) -> Promise {
+        let (mut bytes, mut accepted, mut next) = (0, Vec::new(), None);
+        for (slot, (ballot, value)) in self.accepted.range(first..) {
+            if bytes >= self.options.page_bytes || accepted.len() >= self.options.page_values {
+                next = Some(*slot);
+                break;
+            }
+            bytes += value.size();
+            let (slot, ballot, value) = (*slot, *ballot, value.clone());
+            accepted.push(AcceptedValue { slot, ballot, value });
+        }
+        Promise { ballot: self.promised, first, next, trimmed: self.trimmed, accepted }
+    }
+
+    fn drop_it(&mut self) -> Answer {
+        self.dropped += 1;
+        Answer::Dropped
+    }
+
+    /// One ballot proposed two values for one slot: two nodes have one id.
+    fn raise_alarm(&mut self) -> Answer {
+        self.alarms += 1;
+        Answer::Dropped
+    }
+}
+
+impl Role for Acceptor {
+    fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Effect>) {
+        let Input::Message(from, Message::Acceptor(message)) = input else { return };
+        let before = self.promised;
+        match self.step(now, from, message) {
+            Answer::After(persist) => out.push(Effect::Persist(persist)),
+            Answer::Now(unsynced) => out.push(Effect::Send(unsynced.envelope(self.me))),
+            Answer::Dropped => {}
+        }
+        if self.promised > before {
+            let message = Message::Inside(Inside::Seen { ballot: self.promised });
+            out.push(Effect::Send(Envelope { from: self.me, to: self.me, message }));
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        None
+    }
+
+    fn describe(&self, status: &mut Status) {
+        status.promised = self.promised;
+        status.dropped += self.dropped;
+        status.alarms += self.alarms;
+    }
+}
+
+impl Unsynced {
+    fn envelope(self, from: NodeId) -> Envelope {
+        let (to, message) = match self {
+            Unsynced::Nack { to, ballot, promised } => {
+                (to, ProposerMessage::Nack { ballot, promised })
+            }
+            Unsynced::Confirmed { to, ballot, round, granted } => {
+                (to, ProposerMessage::Confirmed { ballot, round, granted })
+            }
+        };
+        Envelope { from, to, message: Message::Proposer(message) }
+    }
+}

@@ -1,0 +1,302 @@
+//! The `heartbeat` policy: a leader silent for too long is replaced.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::leadership::{Event, Leadership, Outbox};
+use crate::membership::Configurations;
+use crate::message::{Heartbeat, Resignation};
+use crate::random::Random;
+use crate::status::Status;
+use crate::types::{Ballot, NodeId, Time};
+use crate::view::View;
+
+/// Time-outs of the policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HeartbeatOptions {
+    /// How often a node says that it lives. Default: 50 ms.
+    pub interval: Duration,
+    /// A leader silent for this long is no longer heard. Default: 300 ms.
+    pub suspect_after: Duration,
+    /// A campaign begins at a random moment within this time after that, and within a doubled time
+    /// after each failed one, eightfold at most. Default: 150 ms.
+    pub spread: Duration,
+}
+
+impl Default for HeartbeatOptions {
+    fn default() -> Self {
+        HeartbeatOptions {
+            interval: Duration::from_millis(50),
+            suspect_after: Duration::from_millis(300),
+            spread: Duration::from_millis(150),
+        }
+    }
+}
+
+/// Silence for a time, then a campaign at a random moment; quorum-connected.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HeartbeatPolicy {
+    me: NodeId,
+    incarnation: u64,
+    options: HeartbeatOptions,
+    random: Random,
+    view: View,
+    stage: Stage,
+    /// The leader that is heard, and when it was heard last.
+    leader: Option<(Ballot, Time)>,
+    /// Leaders of a lower ballot no longer count.
+    floor: Ballot,
+    /// This node's last ballot that was given up: messages inside a node overtake each other, and
+    /// word of its election may come after.
+    given_up: Ballot,
+    campaign_at: Time,
+    beat_at: Time,
+    sequence: u64,
+    failures: u32,
+    now: Time,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Stage {
+    Following,
+    Campaigning,
+    Leading(Ballot),
+}
+
+impl HeartbeatPolicy {
+    /// The policy of node `me`, whose `incarnation`-th run begins `now`.
+    pub fn new(
+        me: NodeId,
+        incarnation: u64,
+        options: HeartbeatOptions,
+        genesis: Configurations,
+        seed: u64,
+        now: Time,
+    ) -> Self {
+        let view = View::new(me, genesis, options.suspect_after);
+        let mut policy = HeartbeatPolicy {
+            me,
+            incarnation,
+            options,
+            random: Random::new(seed),
+            view,
+            stage: Stage::Following,
+            leader: None,
+            floor: Ballot::ZERO,
+            given_up: Ballot::ZERO,
+            campaign_at: now,
+            beat_at: now,
+            sequence: 0,
+            failures: 0,
+            now,
+        };
+        policy.postpone(now);
+        policy
+    }
+
+    /// Chooses a random moment for the next campaign.
+    fn postpone(&mut self, earliest: Time) {
+        let spread = self.options.spread * (1 << self.failures.min(3));
+        self.campaign_at = earliest.after(self.random.duration_below(spread));
+    }
+
+    fn beat(&mut self, now: Time, out: &mut Outbox<'_>) {
+        self.beat_at = now.after(self.options.interval);
+        self.sequence += 1;
+        let leading = match self.stage {
+            Stage::Leading(ballot) => Some(ballot),
+            Stage::Following | Stage::Campaigning => None,
+        };
+        let heartbeat = Heartbeat {
+            incarnation: self.incarnation,
+            sequence: self.sequence,
+            sent: now,
+            leading,
+            hears: self.leader(),
+            next: self.view.next(),
+        };
+        for peer in self.view.others() {
+            out.heartbeat(peer, heartbeat.clone());
+        }
+    }
+
+    fn heard(&mut self, now: Time, from: NodeId, heartbeat: &Heartbeat, out: &mut Outbox<'_>) {
+        if !self.view.hear(now, from, heartbeat) {
+            return;
+        }
+        let Some(ballot) = heartbeat
+            .leading
+            .filter(|ballot| ballot.is_sound() && ballot.node == from && *ballot >= self.floor)
+        else {
+            return self.lost_if_deposed(now, from, heartbeat, out);
+        };
+        self.floor = ballot;
+        if let Stage::Leading(mine) = self.stage {
+            return out.resign(mine);
+        }
+        if self.leader() != Some(ballot) {
+            out.led(Some(ballot), format!("{from} leads with {ballot}"));
+            self.failures = 0;
+        }
+        self.leader = Some((ballot, now));
+    }
+
+    /// A leader that says itself that it does not lead any more need not be waited for.
+    fn lost_if_deposed(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        heartbeat: &Heartbeat,
+        out: &mut Outbox<'_>,
+    ) {
+        let known = self.leader().filter(|ballot| ballot.node == from);
+        if known.is_some() && heartbeat.leading.is_none() {
+            self.lose(now, format!("{from} says that it no longer leads"), out);
+        }
+    }
+
+    fn lose(&mut self, now: Time, why: String, out: &mut Outbox<'_>) {
+        self.leader = None;
+        out.led(None, why);
+        self.postpone(now);
+        self.beat(now, out);
+    }
+
+    /// Does what is due. `late` is by how much this node itself missed its deadline: as long as it
+    /// did not run, silence proves nothing.
+    fn tick(&mut self, now: Time, late: Duration, out: &mut Outbox<'_>) {
+        if let (Some((ballot, at)), Stage::Following | Stage::Campaigning) =
+            (&mut self.leader, &self.stage)
+        {
+            if late > self.options.interval {
+                *at = at.after(late).min(now);
+            }
+            let (silence, ballot) = (now.since(*at), *ballot);
+            if silence >= self.options.suspect_after {
+                let why = format!("{} was silent for {} ms", ballot.node, silence.as_millis());
+                self.lose(now, why, out);
+            }
+        }
+        let waiting = self.stage == Stage::Following && self.leader.is_none();
+        if waiting && self.campaign_at <= now {
+            if self.view.quorum_hears_no_leader(now) {
+                self.stage = Stage::Campaigning;
+                out.campaign(None);
+            } else {
+                self.postpone(now.after(self.options.interval));
+            }
+        }
+        if self.beat_at <= now {
+            self.beat(now, out);
+        }
+    }
+
+    fn elected(&mut self, now: Time, ballot: Ballot, out: &mut Outbox<'_>) {
+        if ballot <= self.given_up {
+            return;
+        }
+        self.stage = Stage::Leading(ballot);
+        self.leader = Some((ballot, now));
+        self.floor = self.floor.max(ballot);
+        self.failures = 0;
+        out.led(Some(ballot), "a phase 1 quorum has promised".to_owned());
+        self.beat(now, out);
+    }
+
+    fn resigned(&mut self, now: Time, ballot: Ballot, why: Resignation, out: &mut Outbox<'_>) {
+        self.given_up = self.given_up.max(ballot);
+        if matches!(self.stage, Stage::Leading(newer) if newer > ballot) {
+            return;
+        }
+        self.stage = Stage::Following;
+        self.failures += 1;
+        if self.leader() == Some(ballot) {
+            let why = match why {
+                Resignation::Outvoted(by) => format!("outvoted by {by}"),
+                Resignation::NoQuorum(silence) => {
+                    format!("no quorum answered for {} ms", silence.as_millis())
+                }
+                Resignation::Told => "another leader is heard".to_owned(),
+            };
+            self.lose(now, format!("{} resigned: {why}", self.me), out);
+        } else {
+            self.postpone(now);
+        }
+    }
+}
+
+impl Leadership for HeartbeatPolicy {
+    fn handle(&mut self, now: Time, event: Event, out: &mut Outbox<'_>) {
+        let due = self.next_deadline().unwrap_or(now);
+        let late = if event == Event::Timeout { now.since(due) } else { Duration::ZERO };
+        self.now = now;
+        match event {
+            Event::Heard(from, heartbeat) => self.heard(now, from, &heartbeat, out),
+            Event::Succeed(ballot) => {
+                if self.stage == Stage::Following && ballot >= self.floor {
+                    self.stage = Stage::Campaigning;
+                    out.campaign(Some(ballot));
+                }
+            }
+            Event::Advanced(next, configurations) => self.view.advance(next, configurations),
+            Event::Seen(ballot) => {
+                self.floor = self.floor.max(ballot);
+                if ballot.node != self.me {
+                    self.postpone(now.after(self.options.suspect_after));
+                }
+            }
+            Event::Elected(ballot) => self.elected(now, ballot, out),
+            Event::Resigned(ballot, reason) => self.resigned(now, ballot, reason, out),
+            Event::Ready(_) | Event::Timeout => {}
+        }
+        self.tick(now, late, out);
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let mut deadline = self.beat_at;
+        match (&self.stage, &self.leader) {
+            (Stage::Leading(_), _) | (Stage::Campaigning, None) => {}
+            (_, Some((_, at))) => deadline = deadline.min(at.after(self.options.suspect_after)),
+            (Stage::Following, None) => deadline = deadline.min(self.campaign_at),
+        }
+        Some(deadline)
+    }
+
+    fn leader(&self) -> Option<Ballot> {
+        self.leader.map(|(ballot, _)| ballot)
+    }
+
+    fn describe(&self, status: &mut Status) {
+        status.leader = self.leader();
+        self.view.describe(self.now, status);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effect::{Effect, Input, Role};
+    use crate::leadership::Elector;
+    use crate::membership::Membership;
+    use crate::message::{Inside, Message};
+
+    #[test]
+    fn an_election_heard_of_after_its_end_is_over() {
+        let me = NodeId(1);
+        let voters = (1..=3).map(|id| (NodeId(id), String::new()));
+        let genesis = Configurations::genesis(Membership::of_voters(voters).unwrap());
+        let options = HeartbeatOptions::default();
+        let policy = HeartbeatPolicy::new(me, 1, options, genesis, 1, Time(0));
+        let mut elector = Elector::new(me, policy);
+        let ballot = Ballot { round: 1, node: me, incarnation: 1 };
+        let mut out: Vec<Effect> = Vec::new();
+        for inside in
+            [Inside::Resigned { ballot, reason: Resignation::Told }, Inside::Elected { ballot }]
+        {
+            let input = Input::Message(me, Message::Inside(inside));
+            elector.handle(Time(10), input, &mut out);
+        }
+        assert_eq!(elector.policy().leader(), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! Leadership: when to campaign and when to resign. It is about progress only; no policy can make
+//! two nodes disagree.
+
+use crate::effect::{Change, Effect, Input, Role};
+use crate::membership::Configurations;
+use crate::message::{Envelope, Heartbeat, Inside, LeadershipMessage, Message, Resignation};
+use crate::status::Status;
+use crate::types::{Ballot, NodeId, Slot, Time};
+
+/// A leadership policy.
+pub trait Leadership {
+    /// Takes one event; what follows goes to `out`.
+    fn handle(&mut self, now: Time, event: Event, out: &mut Outbox<'_>);
+
+    /// When it wants [`Event::Timeout`].
+    fn next_deadline(&self) -> Option<Time>;
+
+    /// The ballot of the leader that it hears, this node's own included.
+    fn leader(&self) -> Option<Ballot>;
+
+    /// Writes what it knows into a status.
+    fn describe(&self, status: &mut Status);
+}
+
+/// What a policy hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A heartbeat of another node.
+    Heard(NodeId, Heartbeat),
+    /// The leader of this ballot hands over to this node.
+    Succeed(Ballot),
+    /// The log has advanced: the first slot not known to be chosen, and the memberships from there.
+    Advanced(Slot, Configurations),
+    /// This node's acceptor has promised a ballot.
+    Seen(Ballot),
+    /// This node leads.
+    Elected(Ballot),
+    /// This node has given a ballot up.
+    Resigned(Ballot, Resignation),
+    /// The first slot of this node's leadership is chosen.
+    Ready(Ballot),
+    /// The deadline has come.
+    Timeout,
+}
+
+/// What a policy can do.
+#[derive(Debug)]
+pub struct Outbox<'a> {
+    me: NodeId,
+    effects: &'a mut Vec<Effect>,
+}
+
+impl Outbox<'_> {
+    /// Has the proposer of this node try to lead.
+    pub fn campaign(&mut self, after: Option<Ballot>) {
+        self.inside(Inside::Campaign { after });
+    }
+
+    /// Has the proposer of this node give a ballot up.
+    pub fn resign(&mut self, ballot: Ballot) {
+        self.inside(Inside::Resign { ballot });
+    }
+
+    /// Sends a heartbeat.
+    pub fn heartbeat(&mut self, to: NodeId, heartbeat: Heartbeat) {
+        let message = Message::Leadership(LeadershipMessage::Heartbeat(heartbeat));
+        self.effects.push(Effect::Send(Envelope { from: self.me, to, message }));
+    }
+
+    /// Says that the view has changed, and why.
+    pub fn led(&mut self, leader: Option<Ballot>, why: String) {
+        self.effects.push(Effect::Led(Change { leader, why }));
+    }
+
+    fn inside(&mut self, message: Inside) {
+        let message = Message::Inside(message);
+        self.effects.push(Effect::Send(Envelope { from: self.me, to: self.me, message }));
+    }
+}
+
+/// The role of a node that carries a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Elector<L> {
+    me: NodeId,
+    policy: L,
+}
+
+impl<L: Leadership> Elector<L> {
+    /// The role of node `me`.
+    pub fn new(me: NodeId, policy: L) -> Self {
+        Elector { me, policy }
+    }
+
+    /// Its policy.
+    pub fn policy(&self) -> &L {
+        &self.policy
+    }
+}
+
+impl<L: Leadership> Role for Elector<L> {
+    fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Effect>) {
+        let event = match input {
+            Input::Timeout => Event::Timeout,
+            Input::Message(from, Message::Leadership(message)) => match message {
+                LeadershipMessage::Heartbeat(heartbeat) => Event::Heard(from, heartbeat),
+                LeadershipMessage::Succeed { ballot } => Event::Succeed(ballot),
+            },
+            Input::Message(_, Message::Inside(message)) => match message {
+                Inside::Advanced { next, configurations, .. } => {
+                    Event::Advanced(next, configurations)
+                }
+                Inside::Seen { ballot } => Event::Seen(ballot),
+                Inside::Elected { ballot } => Event::Elected(ballot),
+                Inside::Resigned { ballot, reason } => Event::Resigned(ballot, reason),
+                Inside::Ready { ballot } => Event::Ready(ballot),
+                _ => return,
+            },
+            Input::Message(..) => return,
+        };
+        self.policy.handle(now, event, &mut Outbox { me: self.me, effects: out });
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.policy.next_deadline()
+    }
+
+    fn describe(&self, status: &mut Status) {
+        self.policy.describe(status);
+    }
+}

@@ -1,0 +1,500 @@
+//! The proposer: campaigns with a ballot, and as leader proposes a value for slot after slot
+//! (Lamport, *Paxos Made Simple*, 2001, phases 1a and 2a, and section 3 for many slots).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Effect, Input, Refusal, Role};
+use crate::membership::Configurations;
+use crate::message::{
+    AcceptorMessage, Envelope, Inside, Message, Promise, ProposerMessage, Resignation,
+};
+use crate::status::Status;
+use crate::term::{Flight, Term};
+use crate::types::{Ballot, NodeId, Slot, Time};
+use crate::value::{Batch, Value};
+
+/// Limits and time-outs of a proposer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProposerOptions {
+    /// How long an answer to `Prepare` or `Accept` may take before it is sent again; doubled with
+    /// every repetition, eightfold at most. Default: 100 ms.
+    pub retransmit: Duration,
+    /// How often a leader asks whether it is still confirmed. Default: 50 ms.
+    pub confirm_every: Duration,
+    /// A leader that no quorum confirms, or a campaign without a quorum, is given up after this.
+    /// Default: 300 ms.
+    pub patience: Duration,
+    /// Slots in flight at most; alpha bounds them too. Default: 64.
+    pub in_flight_max: usize,
+    /// Batches that may wait for a slot. Default: 64.
+    pub queue_max: usize,
+    /// Reads that may wait for confirmation. Default: 4096.
+    pub reads_max: usize,
+}
+
+impl Default for ProposerOptions {
+    fn default() -> Self {
+        ProposerOptions {
+            retransmit: Duration::from_millis(100),
+            confirm_every: Duration::from_millis(50),
+            patience: Duration::from_millis(300),
+            in_flight_max: 64,
+            queue_max: 64,
+            reads_max: 4096,
+        }
+    }
+}
+
+/// A proposer. It alone makes ballots; when to campaign is the leadership's to say.
+///
+/// Invariant: it proposes for a slot only within the window, at or above every trim point, and only
+/// once a phase 1 quorum of that slot's membership has promised its ballot and reported the slot.
+/// Invariant: the value that it proposes under a ballot for a slot never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Proposer {
+    me: NodeId,
+    incarnation: u64,
+    options: ProposerOptions,
+    configurations: Configurations,
+    round: u64,
+    next: Slot,
+    clock: Time,
+    term: Option<Term>,
+    queue: VecDeque<Waiting>,
+    reads: VecDeque<Stamped>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Waiting {
+    ticket: u64,
+    #[serde(with = "crate::value::payload")]
+    bytes: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Stamped {
+    ticket: u64,
+    next: Slot,
+}
+
+impl Proposer {
+    /// A proposer of a node in its `incarnation`-th run.
+    pub fn new(
+        me: NodeId,
+        incarnation: u64,
+        options: ProposerOptions,
+        genesis: Configurations,
+    ) -> Self {
+        Proposer {
+            me,
+            incarnation,
+            options,
+            configurations: genesis,
+            round: 0,
+            next: Slot::FIRST,
+            clock: Time(0),
+            term: None,
+            queue: VecDeque::new(),
+            reads: VecDeque::new(),
+        }
+    }
+
+    /// The ballot that it campaigns or leads with.
+    pub fn ballot(&self) -> Option<Ballot> {
+        self.term.as_ref().map(|term| term.ballot)
+    }
+
+    /// Whether a phase 1 quorum has promised that ballot.
+    pub fn leads(&self) -> bool {
+        self.term.as_ref().is_some_and(|term| term.elected)
+    }
+
+    fn send(&self, to: NodeId, message: AcceptorMessage) -> Effect {
+        Effect::Send(Envelope { from: self.me, to, message: Message::Acceptor(message) })
+    }
+
+    fn inside(&self, message: Inside) -> Effect {
+        let message = Message::Inside(message);
+        Effect::Send(Envelope { from: self.me, to: self.me, message })
+    }
+
+    /// Begins a leadership under a ballot higher than any that it has seen.
+    fn campaign(&mut self, now: Time, after: Option<Ballot>, out: &mut Vec<Effect>) {
+        if self.round >= Ballot::ROUND_MAX {
+            return;
+        }
+        self.round += 1;
+        let ballot = Ballot { round: self.round, node: self.me, incarnation: self.incarnation };
+        self.term = Some(Term::new(ballot, after, self.next, now));
+        self.prepare(now, out);
+    }
+
+    /// Asks every acceptor that governs a slot of the window for its next page.
+    fn prepare(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(term) = &mut self.term else { return };
+        term.prepare_at = now.after(self.options.retransmit);
+        let governing = self.configurations.from(self.next);
+        let acceptors: std::collections::BTreeSet<_> =
+            governing.flat_map(|membership| membership.quorums.acceptors()).collect();
+        for acceptor in acceptors {
+            self.ask_page(acceptor, out);
+        }
+    }
+
+    /// Asks for a page unless it lies so far ahead that keeping it would take unbounded memory; it
+    /// is asked for again when the log has advanced.
+    fn ask_page(&self, acceptor: NodeId, out: &mut Vec<Effect>) {
+        let Some(term) = &self.term else { return };
+        let far = self.next.plus(2 * self.configurations.alpha());
+        if let Some(first) = term.page_wanted(acceptor).filter(|first| *first < far) {
+            let (ballot, after) = (term.ballot, term.after);
+            out.push(self.send(acceptor, AcceptorMessage::Prepare { ballot, first, after }));
+        }
+    }
+
+    fn promised(&mut self, now: Time, from: NodeId, page: Promise, out: &mut Vec<Effect>) {
+        let Some(term) = self.term.as_mut().filter(|term| term.ballot == page.ballot) else {
+            return;
+        };
+        let wanted = term.page_wanted(from);
+        term.promise(from, page);
+        if term.page_wanted(from).is_some() && term.page_wanted(from) != wanted {
+            self.ask_page(from, out);
+        }
+        self.be_elected(now, out);
+        self.pump(now, out);
+    }
+
+    fn be_elected(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(term) = self.term.as_mut().filter(|term| !term.elected) else { return };
+        if !term.is_promised(&self.configurations.at(self.next).quorums) {
+            return;
+        }
+        term.elected = true;
+        term.clock = (self.clock, now);
+        term.rounds.confirmed = now;
+        term.rounds.due = now;
+        let ballot = term.ballot;
+        out.push(self.inside(Inside::Elected { ballot }));
+    }
+
+    /// Proposes whatever may be proposed now, slot after slot.
+    fn pump(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(term) = &mut self.term else { return };
+        let window = self.next..self.next.plus(self.configurations.alpha());
+        let mut slot = term.cursor.max(self.next).max(term.trimmed);
+        let mut accepts = Vec::new();
+        while window.contains(&slot) && term.flights.len() < self.options.in_flight_max {
+            let quorums = &self.configurations.at(slot).quorums;
+            if !term.covers(slot, quorums) {
+                break;
+            }
+            let value = if let Some(value) = term.bound(slot) {
+                value
+            } else if !term.reports_end(quorums) {
+                break;
+            } else if let Some(Waiting { ticket, bytes }) = self.queue.pop_front() {
+                out.push(Effect::Proposed { ticket, slot });
+                Value::Commands(Batch { stamp: term.stamp(now), bytes })
+            } else if term.opened.is_none() {
+                Value::Noop
+            } else {
+                break;
+            };
+            term.opened.get_or_insert(slot);
+            if term.flights.is_empty() {
+                term.accept_at = now.after(self.options.retransmit);
+            }
+            let flight = Flight { value: value.clone(), sent: now, attempts: 0 };
+            term.flights.insert(slot, flight);
+            accepts.push((term.ballot, slot, value));
+            slot = slot.next();
+        }
+        term.cursor = slot;
+        for (ballot, slot, value) in accepts {
+            self.accept(ballot, slot, &value, out);
+        }
+    }
+
+    /// Sends one proposal to the acceptors of its slot, and to this node, whose learner counts the
+    /// votes and must hold the value.
+    fn accept(&self, ballot: Ballot, slot: Slot, value: &Value, out: &mut Vec<Effect>) {
+        let quorums = &self.configurations.at(slot).quorums;
+        let me = (!quorums.contains(self.me)).then_some(self.me);
+        for node in quorums.acceptors().chain(me) {
+            let value = value.clone();
+            out.push(self.send(node, AcceptorMessage::Accept { ballot, slot, value }));
+        }
+    }
+
+    /// Sends again what has waited too long.
+    fn repeat_accepts(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let retransmit = self.options.retransmit;
+        let Some(term) = &mut self.term else { return };
+        term.accept_at = now.after(retransmit);
+        let mut late = Vec::new();
+        for (slot, flight) in &mut term.flights {
+            if flight.sent.after(retransmit * (1 << flight.attempts.min(3))) <= now {
+                flight.sent = now;
+                flight.attempts += 1;
+                late.push((term.ballot, *slot, flight.value.clone()));
+            }
+        }
+        for (ballot, slot, value) in late {
+            self.accept(ballot, slot, &value, out);
+        }
+    }
+
+    fn refused(&mut self, now: Time, from: NodeId, nack: (Ballot, Ballot), out: &mut Vec<Effect>) {
+        let (ballot, promised) = nack;
+        if !promised.is_sound() {
+            return;
+        }
+        self.round = self.round.max(promised.round);
+        let Some(term) = self.term.as_mut().filter(|term| term.ballot == ballot) else { return };
+        term.refused_by.insert(from, promised);
+        let quorums = &self.configurations.at(self.next).quorums;
+        let left: Vec<_> =
+            quorums.acceptors().filter(|node| !term.refused_by.contains_key(node)).collect();
+        let lost = !quorums.is_phase2(&left) || (!term.elected && !quorums.is_phase1(&left));
+        if lost {
+            self.resign(Resignation::Outvoted(promised), out);
+        } else {
+            self.campaign_again(now, out);
+        }
+    }
+
+    /// A minority has promised a higher ballot: takes a higher one still, but at most once in a
+    /// while, or two such proposers would chase each other.
+    fn campaign_again(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(term) = &self.term else { return };
+        let Some(promised) = term.refused_by.values().max() else { return };
+        if now >= term.started.after(self.options.patience) {
+            let reason = Resignation::Outvoted(*promised);
+            let reads: Vec<_> = term.rounds.reads().collect();
+            let (ballot, next) = (term.ballot, self.next);
+            self.reads.extend(reads.into_iter().map(|ticket| Stamped { ticket, next }));
+            out.push(self.inside(Inside::Resigned { ballot, reason }));
+            self.campaign(now, None, out);
+        }
+    }
+
+    fn resign(&mut self, reason: Resignation, out: &mut Vec<Effect>) {
+        let Some(term) = self.term.take() else { return };
+        let queued = self.queue.drain(..).map(|waiting| waiting.ticket);
+        let reads = self.reads.drain(..).map(|read| read.ticket);
+        for ticket in queued.chain(reads).chain(term.rounds.reads()) {
+            out.push(Effect::Refuse { ticket, refusal: Refusal::NotLeader });
+        }
+        out.push(self.inside(Inside::Resigned { ballot: term.ballot, reason }));
+    }
+
+    fn propose(&mut self, now: Time, waiting: Waiting, out: &mut Vec<Effect>) {
+        let refusal = match &self.term {
+            None => Some(Refusal::NotLeader),
+            Some(_) if self.queue.len() >= self.options.queue_max => Some(Refusal::Busy),
+            Some(_) => None,
+        };
+        match refusal {
+            Some(refusal) => out.push(Effect::Refuse { ticket: waiting.ticket, refusal }),
+            None => {
+                self.queue.push_back(waiting);
+                self.pump(now, out);
+            }
+        }
+    }
+
+    fn read(&mut self, now: Time, read: Stamped, out: &mut Vec<Effect>) {
+        let refusal = match &self.term {
+            None => Some(Refusal::NotLeader),
+            Some(_) if self.reads.len() >= self.options.reads_max => Some(Refusal::Busy),
+            Some(_) => None,
+        };
+        match refusal {
+            Some(refusal) => out.push(Effect::Refuse { ticket: read.ticket, refusal }),
+            None => {
+                self.reads.push_back(read);
+                self.confirm_reads(now, out);
+            }
+        }
+    }
+
+    /// Asks on behalf of the reads that wait, unless a question with reads is on its way: what
+    /// arrives meanwhile shares the next.
+    fn confirm_reads(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(term) = &self.term else { return };
+        let ready = self.reads.front().is_some_and(|read| read.next <= self.next);
+        if ready && self.may_read() && !term.rounds.carries_reads() {
+            self.confirm(now, out);
+        }
+    }
+
+    /// Whether this leader knows everything that any leader before it may have had chosen: a phase
+    /// 1 quorum has reported to the end, and all that it reported is known to be chosen.
+    fn may_read(&self) -> bool {
+        let quorums = &self.configurations.at(self.next).quorums;
+        self.term.as_ref().is_some_and(|term| {
+            term.elected
+                && term.reports_end(quorums)
+                && self.next >= term.top
+                && self.next >= term.trimmed
+        })
+    }
+
+    /// Asks the acceptors whether they have promised anything higher.
+    fn confirm(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let mut reads = Vec::new();
+        if self.may_read() {
+            let next = self.next;
+            let (ready, later) = self.reads.drain(..).partition(|read| read.next <= next);
+            self.reads = later;
+            let ready: VecDeque<Stamped> = ready;
+            reads.extend(ready.into_iter().map(|read| read.ticket));
+        }
+        let Some(term) = self.term.as_mut() else { return };
+        term.rounds.due = now.after(self.options.confirm_every);
+        let round = term.rounds.ask(now, self.next, &self.configurations, reads);
+        let ballot = term.ballot;
+        for acceptor in self.configurations.at(self.next).quorums.acceptors() {
+            out.push(self.send(acceptor, AcceptorMessage::Confirm { ballot, round }));
+        }
+    }
+
+    fn confirmed(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        ballot: Ballot,
+        round: u64,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(term) = self.term.as_mut().filter(|term| term.ballot == ballot) else { return };
+        for (ticket, next) in term.rounds.answer(from, round) {
+            out.push(Effect::ReadReady { ticket, next });
+        }
+        self.confirm_reads(now, out);
+    }
+
+    fn advanced(
+        &mut self,
+        now: Time,
+        next: Slot,
+        configurations: Configurations,
+        clock: Time,
+        out: &mut Vec<Effect>,
+    ) {
+        if next <= self.next {
+            return;
+        }
+        self.next = next;
+        self.clock = self.clock.max(clock);
+        let changed = self.configurations != configurations;
+        self.configurations = configurations;
+        let Some(term) = &mut self.term else { return };
+        term.forget_below(next);
+        if clock > term.stamp(now) {
+            term.clock = (clock, now);
+        }
+        if !term.ready && term.opened.is_some_and(|opened| opened < next) {
+            term.ready = true;
+            let ballot = term.ballot;
+            out.push(self.inside(Inside::Ready { ballot }));
+        }
+        if changed {
+            self.prepare(now, out);
+        }
+        self.be_elected(now, out);
+        self.pump(now, out);
+        self.confirm_reads(now, out);
+    }
+
+    /// Does what is due.
+    fn wake(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let patience = self.options.patience;
+        let Some(term) = &self.term else { return };
+        // A leader that was itself stopped has asked nothing meanwhile: it asks before it despairs.
+        let unheard = term.elected
+            && term.rounds.confirmed.after(patience) <= now
+            && term.rounds.unanswered() >= UNANSWERED_MIN;
+        let unelected = !term.elected && term.started.after(patience) <= now;
+        if unheard || unelected {
+            let since = if term.elected { term.rounds.confirmed } else { term.started };
+            return self.resign(Resignation::NoQuorum(now.since(since)), out);
+        }
+        let (prepare_at, accept_at) = (term.prepare_at, term.accept_at);
+        let (elected, in_flight, due) = (term.elected, !term.flights.is_empty(), term.rounds.due);
+        if prepare_at <= now {
+            self.prepare(now, out);
+        }
+        if in_flight && accept_at <= now {
+            self.repeat_accepts(now, out);
+        }
+        if elected && due <= now {
+            self.confirm(now, out);
+        }
+        self.campaign_again(now, out);
+    }
+}
+
+/// A leader resigns only after so many questions without a quorum of answers.
+const UNANSWERED_MIN: usize = 3;
+
+impl Role for Proposer {
+    fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Message(from, Message::Proposer(message)) => match message {
+                ProposerMessage::Promise(page) => self.promised(now, from, page, out),
+                ProposerMessage::Nack { ballot, promised } => {
+                    self.refused(now, from, (ballot, promised), out);
+                }
+                ProposerMessage::Confirmed { ballot, round, granted: _ } => {
+                    self.confirmed(now, from, ballot, round, out);
+                }
+            },
+            Input::Message(_, Message::Inside(message)) => match message {
+                Inside::Propose { ticket, bytes } => {
+                    self.propose(now, Waiting { ticket, bytes }, out);
+                }
+                Inside::Stamped { ticket, next } => self.read(now, Stamped { ticket, next }, out),
+                Inside::Advanced { next, configurations, clock } => {
+                    self.advanced(now, next, configurations, clock, out);
+                }
+                Inside::Seen { ballot } => self.round = self.round.max(ballot.round),
+                Inside::Campaign { after } if self.term.is_none() => {
+                    self.campaign(now, after, out);
+                }
+                Inside::Resign { ballot } if self.ballot() == Some(ballot) => {
+                    self.resign(Resignation::Told, out);
+                }
+                _ => {}
+            },
+            Input::Timeout => self.wake(now, out),
+            Input::Message(..) => {}
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let term = self.term.as_ref()?;
+        let patience = self.options.patience;
+        let mut deadline = term.prepare_at;
+        if !term.flights.is_empty() {
+            deadline = deadline.min(term.accept_at);
+        }
+        deadline = deadline.min(match term.elected {
+            true => term.rounds.due,
+            false => term.started.after(patience),
+        });
+        if !term.refused_by.is_empty() {
+            deadline = deadline.min(term.started.after(patience));
+        }
+        Some(deadline)
+    }
+
+    fn describe(&self, status: &mut Status) {
+        status.in_flight = self.term.as_ref().map_or(0, |term| term.flights.len() as u64);
+    }
+}

@@ -1,0 +1,95 @@
+//! What a node hears of the others: the ground of every quorum-connected policy.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::membership::{Configurations, Membership};
+use crate::message::Heartbeat;
+use crate::status::Status;
+use crate::types::{NodeId, Slot, Time};
+
+/// Who was heard, when, and whether they hear a leader.
+///
+/// Under every policy a node campaigns only if it and those that tell it "I hear no leader" form a
+/// phase 1 quorum: one node behind a bad link cannot depose a leader that a quorum hears.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct View {
+    me: NodeId,
+    configurations: Configurations,
+    next: Slot,
+    fresh_for: Duration,
+    peers: BTreeMap<NodeId, Heard>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Heard {
+    at: Time,
+    mark: (u64, u64),
+    hears_leader: bool,
+}
+
+impl View {
+    /// The view of node `me`, in which what was heard counts for `fresh_for`.
+    pub fn new(me: NodeId, configurations: Configurations, fresh_for: Duration) -> Self {
+        View { me, configurations, next: Slot::FIRST, fresh_for, peers: BTreeMap::new() }
+    }
+
+    /// Takes a heartbeat in; `false` if it is no newer than what was heard before, since heartbeats
+    /// overtake each other and come twice.
+    pub fn hear(&mut self, now: Time, from: NodeId, heartbeat: &Heartbeat) -> bool {
+        let mark = (heartbeat.incarnation, heartbeat.sequence);
+        if self.peers.get(&from).is_some_and(|heard| heard.mark >= mark) {
+            return false;
+        }
+        self.peers.insert(from, Heard { at: now, mark, hears_leader: heartbeat.hears.is_some() });
+        true
+    }
+
+    /// The log has advanced.
+    pub fn advance(&mut self, next: Slot, configurations: Configurations) {
+        if next > self.next {
+            self.next = next;
+            self.configurations = configurations;
+        }
+    }
+
+    /// The first slot not known to be chosen.
+    pub fn next(&self) -> Slot {
+        self.next
+    }
+
+    /// The other members.
+    pub fn others(&self) -> Vec<NodeId> {
+        let members = self.configurations.newest().1.members.keys();
+        members.copied().filter(|node| *node != self.me).collect()
+    }
+
+    /// Whether this node and those that say so lately, and hear no leader, form a phase 1 quorum.
+    pub fn quorum_hears_no_leader(&self, now: Time) -> bool {
+        let agreeing = self.fresh(now, |heard| !heard.hears_leader);
+        self.membership().quorums.is_phase1(&agreeing)
+    }
+
+    /// Writes who is reached into a status.
+    pub fn describe(&self, now: Time, status: &mut Status) {
+        let reached = self.fresh(now, |_| true);
+        let quorums = &self.membership().quorums;
+        let all: Vec<_> = quorums.acceptors().collect();
+        status.reached_weight = quorums.weight(&reached);
+        status.total_weight = quorums.weight(&all);
+        status.needed_weight = quorums.phase1().max(quorums.phase2());
+        status.reached = reached.into_iter().collect();
+    }
+
+    fn membership(&self) -> &Membership {
+        self.configurations.at(self.next)
+    }
+
+    fn fresh(&self, now: Time, counts: impl Fn(&Heard) -> bool) -> Vec<NodeId> {
+        let lately = |heard: &Heard| now.since(heard.at) < self.fresh_for;
+        let heard = self.peers.iter().filter(|(_, heard)| lately(heard) && counts(heard));
+        heard.map(|(node, _)| *node).chain([self.me]).collect()
+    }
+}

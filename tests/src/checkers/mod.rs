@@ -1,0 +1,6 @@
+//! One checker per promise. Each is computed from disks, messages and client histories, never from
+//! what a node believes of itself.
+
+pub mod agreement;
+pub mod counter_history;
+pub mod durability;

@@ -1,0 +1,161 @@
+//! Simulated clients of a replicated counter: one operation at a time, retried under its session
+//! and sequence until it is answered.
+
+use bytes::Bytes;
+use paxos_core::batch::{Commands, Entry};
+use paxos_core::{Context, NodeId, Operation, Origin, Random, SessionId, StateMachine, Time};
+use serde::{Deserialize, Serialize};
+
+use crate::checkers::counter_history::{Action, Call};
+
+/// The counter.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Sum(u64);
+
+impl Sum {
+    /// Its value.
+    pub fn value(&self) -> u64 {
+        self.0
+    }
+}
+
+impl StateMachine for Sum {
+    type Command = u64;
+    type Reply = u64;
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
+        self.0 += by;
+        self.0
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+}
+
+/// A client.
+#[derive(Debug)]
+pub struct Client {
+    /// Its number, from 0.
+    pub id: u64,
+    /// Its session, once open.
+    pub session: Option<SessionId>,
+    /// The sequence of its last command.
+    pub sequence: u64,
+    /// Operations left, the present one included.
+    pub left: u64,
+    /// What it waits for.
+    pub present: Option<Present>,
+    /// The node that it asks.
+    pub node: NodeId,
+    /// Attempts so far: names each, so that late answers to old ones are told apart.
+    pub attempts: u64,
+    /// What it has seen.
+    pub history: Vec<Call>,
+}
+
+/// An operation that waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// When it was invoked.
+    pub invoked: Time,
+    /// What it is.
+    pub wish: Wish,
+}
+
+/// What a client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A session.
+    Open,
+    /// To add this much.
+    Add(u64),
+    /// To read.
+    Read,
+}
+
+impl Client {
+    /// A client with so many operations before it.
+    pub fn new(id: u64, operations: u64) -> Self {
+        Client {
+            id,
+            session: None,
+            sequence: 0,
+            left: operations,
+            present: None,
+            node: NodeId(1),
+            attempts: 0,
+            history: Vec::new(),
+        }
+    }
+
+    /// Begins the next operation, if one is left.
+    pub fn begin(&mut self, now: Time, random: &mut Random) -> bool {
+        let wish = match self.session {
+            _ if self.left == 0 => return false,
+            None => Wish::Open,
+            Some(_) if random.below(4) == 0 => Wish::Read,
+            Some(_) => {
+                self.sequence += 1;
+                Wish::Add(1 + random.below(9))
+            }
+        };
+        self.present = Some(Present { invoked: now, wish });
+        true
+    }
+
+    /// The batch that asks for it; `None` for a read.
+    pub fn batch(&self, node: NodeId, incarnation: u64) -> Option<Bytes> {
+        let operation = match self.present?.wish {
+            Wish::Open => Operation::Open,
+            Wish::Add(by) => Operation::Run {
+                session: self.session?,
+                sequence: self.sequence,
+                command: Bytes::from(postcard(&by)),
+            },
+            Wish::Read => return None,
+        };
+        let commands = Commands {
+            origin: Origin { node, incarnation, number: self.ticket() },
+            identities: vec![format!("client/{}", self.id)],
+            entries: vec![Entry { identity: 0, operation }],
+        };
+        Some(commands.encode())
+    }
+
+    /// Names the present attempt.
+    pub fn ticket(&self) -> u64 {
+        (self.id << 32) | self.attempts
+    }
+
+    /// The client of a ticket, and whether the attempt it names is the present one.
+    pub fn of_ticket(ticket: u64) -> (usize, u64) {
+        ((ticket >> 32) as usize, ticket & 0xffff_ffff)
+    }
+
+    /// The operation is answered.
+    pub fn end(&mut self, now: Time, value: u64) {
+        let Some(Present { invoked, wish }) = self.present.take() else { return };
+        let action = match wish {
+            Wish::Open => return self.session = Some(SessionId(value)),
+            Wish::Add(by) => Action::Increment { by, became: Some(value) },
+            Wish::Read => Action::Read(value),
+        };
+        self.left -= 1;
+        self.history.push(Call { invoked: invoked.0, answered: Some(now.0), action });
+    }
+}
+
+fn postcard(by: &u64) -> Vec<u8> {
+    // Varint, as the state machine's command is encoded.
+    let mut bytes = Vec::new();
+    let mut rest = *by;
+    while rest >= 0x80 {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes
+}
