@@ -1,1 +1,20 @@
-//! Under construction.
+//! QUIC links. (Under construction.)
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod certs;
+mod clients;
+mod close;
+pub mod codec;
+pub mod credentials;
+pub mod dial;
+pub mod endpoint;
+pub mod frame;
+pub mod identity;
+mod inbound;
+pub mod limits;
+pub mod link;
+mod outbox;
+pub mod protocol;
+mod reader;
+pub mod service;
+pub mod tls;
