@@ -80,6 +80,7 @@ async fn greet(
         node: shared.hello.node,
         leader: shared.service.welcome(),
         addresses: shared.addresses.clone(),
+        requests: shared.limits.requests_per_connection as u64,
     };
     line.outbox.push(line.codec, &[welcome], CLIENT_FRAME_MAX).ok()?;
     Some((send, reader))

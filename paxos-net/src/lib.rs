@@ -2,11 +2,14 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod certs;
+pub mod client;
 mod clients;
 mod close;
+pub mod cluster_file;
 pub mod codec;
 pub mod credentials;
 pub mod dial;
+pub mod duration;
 pub mod endpoint;
 pub mod frame;
 pub mod identity;

@@ -137,6 +137,8 @@ pub struct ClientWelcome {
     pub leader: Option<NodeId>,
     /// Where the nodes of the cluster can be reached, as that node knows.
     pub addresses: BTreeMap<NodeId, String>,
+    /// Requests that the node takes in progress on this connection; more are refused as busy.
+    pub requests: u64,
 }
 
 /// A request of a client.

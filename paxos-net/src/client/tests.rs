@@ -1,0 +1,1 @@
+//! Tests of the client that need its insides.
