@@ -94,7 +94,11 @@ impl Authority {
     /// [`CertsError::Making`] if there is no randomness.
     pub fn create(cluster: ClusterId) -> Result<Self, CertsError> {
         let mut params = params(AUTHORITY_LIFE)?;
-        params.distinguished_name.push(DnType::CommonName, format!("paxos cluster {cluster}"));
+        // Two authorities of one cluster, one following the other, must not have one name: a
+        // certificate would be tried against the wrong one and seem forged rather than foreign.
+        let tag = getrandom::u32().map_err(|_| rcgen::Error::RingUnspecified)?;
+        let name = format!("paxos cluster {cluster} authority {tag:08x}");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = new_key()?;

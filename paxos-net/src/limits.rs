@@ -114,7 +114,8 @@ impl Limits {
             .stream_receive_window(VarInt::from_u32(CLIENT_RECEIVE_WINDOW))
             .receive_window(VarInt::from_u32(CLIENT_RECEIVE_WINDOW))
             .send_window(PEER_SEND_WINDOW)
-            .datagram_receive_buffer_size(None)
+            // Nothing is received, but who does not receive datagrams may not send any in quinn.
+            .datagram_receive_buffer_size(Some(DATAGRAM_BYTES))
             .datagram_send_buffer_size(DATAGRAM_BYTES);
         transport
     }
