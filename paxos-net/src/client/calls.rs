@@ -1,0 +1,176 @@
+//! How one call is carried through losses, refusals and changes of the leader.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use paxos_core::batch::COMMAND_MAX;
+use paxos_core::{NodeId, Operation, Outcome, Rejection, SessionId};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::wire::NoResponse;
+use super::{Client, ClientError, rejected, unexpected};
+use crate::protocol::{Call, Consistency, NodeReport, Refused, Response, Unavailable};
+
+/// The pause before the first repetition; it doubles,
+const PAUSE_FIRST: Duration = Duration::from_millis(5);
+/// up to this.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// A node answers so much before we stop waiting, so that its reasons arrive.
+const MARGIN: Duration = Duration::from_millis(250);
+/// A node is given at least this long, if there is so much, before another is tried.
+const ATTEMPT: Duration = Duration::from_secs(1);
+
+/// A call that was given up.
+pub(super) struct Failure {
+    /// Why.
+    pub(super) error: ClientError,
+    /// Why it may have had an effect nevertheless.
+    pub(super) doubt: Option<String>,
+}
+
+impl Client {
+    /// Asks until there is an answer or the deadline has come. With the answer comes why an earlier
+    /// repetition of the same may have had an effect.
+    pub(super) async fn ask(
+        &self,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<(Response, Option<String>), Failure> {
+        let nodes = &self.inner.nodes;
+        let waits = matches!(call, Call::Query { consistency: Consistency::Local { .. }, .. });
+        let mut error = ClientError::Unavailable(Unavailable::default());
+        let mut doubt = None;
+        let mut pause = PAUSE_FIRST;
+        while Instant::now() < deadline {
+            let wire = match nodes.wire(deadline).await {
+                Ok(wire) => wire,
+                Err(error) => return Err(Failure { error, doubt }),
+            };
+            let node = wire.welcome().node;
+            let until = if waits { deadline } else { attempt(deadline) };
+            let asked = wire.call(call.clone(), patience(until));
+            match timeout_at(until, asked).await {
+                Ok(Ok(told)) => {
+                    nodes.learn(told.leader);
+                    match told.response {
+                        Response::Refused(Refused::Busy) => error = ClientError::Busy,
+                        Response::Refused(Refused::Unavailable(why)) => {
+                            error = ClientError::Unavailable(why);
+                            if !waits {
+                                nodes.shun(node);
+                            }
+                        }
+                        Response::Refused(Refused::Rejected(rejection)) => {
+                            return Ok((Response::Done(Outcome::Rejected(rejection)), doubt));
+                        }
+                        Response::Refused(refused) => {
+                            return Err(Failure { error: refused.into(), doubt });
+                        }
+                        Response::Unknown { why } => {
+                            error = ClientError::Unavailable(why);
+                            doubt = Some(why.to_string());
+                            nodes.shun(node);
+                        }
+                        response => return Ok((response, doubt)),
+                    }
+                }
+                Ok(Err(NoResponse::NotSent(_))) => {}
+                Ok(Err(NoResponse::TooLarge)) => {
+                    let (size, limit) = (size(call) as u64, COMMAND_MAX as u64);
+                    return Err(Failure { error: ClientError::TooLarge { size, limit }, doubt });
+                }
+                Ok(Err(NoResponse::Lost(words))) => doubt = Some(words),
+                Err(_) => {
+                    doubt = Some(format!("no answer from node {} in time", node.0));
+                    nodes.shun(node);
+                }
+            }
+            drop(wire);
+            sleep_until(deadline.min(Instant::now() + pause)).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        Err(Failure { error, doubt })
+    }
+
+    /// Runs a command under its request id.
+    pub(super) async fn run(
+        &self,
+        session: SessionId,
+        sequence: u64,
+        command: &Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, ClientError> {
+        let unknown = |why| ClientError::Unknown { session, sequence, why };
+        if command.len() > COMMAND_MAX {
+            let (size, limit) = (command.len() as u64, COMMAND_MAX as u64);
+            return Err(ClientError::TooLarge { size, limit });
+        }
+        let command = command.clone();
+        let call = Call::Operate(Operation::Run { session, sequence, command });
+        match self.ask(&call, deadline).await {
+            Ok((Response::Done(Outcome::Replied(reply)), _)) => Ok(reply),
+            // It may be that the command ran and its session ended before we heard of it.
+            Ok((Response::Done(Outcome::Rejected(why)), Some(_)))
+                if matches!(why, Rejection::SessionExpired { .. }) =>
+            {
+                Err(unknown(why.to_string()))
+            }
+            Ok((Response::Done(outcome), _)) => Err(rejected(outcome)),
+            Ok(_) => Err(unexpected()),
+            Err(Failure { doubt: Some(why), .. }) => Err(unknown(why)),
+            Err(Failure { error, doubt: None }) => Err(error),
+        }
+    }
+
+    pub(super) async fn open_until(&self, deadline: Instant) -> Result<SessionId, ClientError> {
+        match self.ask(&Call::Operate(Operation::Open), deadline).await {
+            Ok((Response::Done(Outcome::Opened(session)), _)) => Ok(session),
+            Ok((Response::Done(outcome), _)) => Err(rejected(outcome)),
+            Ok(_) => Err(unexpected()),
+            Err(Failure { error, .. }) => Err(error),
+        }
+    }
+
+    pub(super) async fn status_until(
+        &self,
+        node: NodeId,
+        deadline: Instant,
+    ) -> Result<NodeReport, ClientError> {
+        let failed =
+            |words: String| ClientError::Unreachable { total: 1, reasons: [(node, words)].into() };
+        let wire = self.inner.nodes.dial(node, deadline).await.map_err(|error| match error {
+            crate::dial::DialError::Certificate(words) => ClientError::Certificate(words),
+            error => failed(error.to_string()),
+        })?;
+        match timeout_at(deadline, wire.call(Call::Status, patience(deadline))).await {
+            Ok(Ok(told)) => match told.response {
+                Response::Status(report) => Ok(*report),
+                Response::Refused(refused) => Err(refused.into()),
+                _ => Err(unexpected()),
+            },
+            Ok(Err(lost)) => Err(failed(format!("{lost:?}"))),
+            Err(_) => Err(failed("no answer in time".to_owned())),
+        }
+    }
+}
+
+/// Until when one node is waited for: half of what is left, so that another can be tried.
+fn attempt(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    let left = deadline.saturating_duration_since(now);
+    deadline.min(now + (left / 2).max(ATTEMPT))
+}
+
+/// What a node is told of our patience, in milliseconds.
+fn patience(until: Instant) -> u64 {
+    let left = until.saturating_duration_since(Instant::now());
+    (left - MARGIN.min(left / 4)).as_millis() as u64
+}
+
+fn size(call: &Call) -> usize {
+    match call {
+        Call::Operate(operation) => operation.size(),
+        Call::Query { query, .. } => query.len(),
+        Call::Status => 0,
+    }
+}

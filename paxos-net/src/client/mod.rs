@@ -1,0 +1,283 @@
+//! The light client: finds the leader, keeps sessions, retries until a deadline, and says what is
+//! certain when it fails. It is no cache and no actor; it needs a tokio runtime and nothing else.
+
+mod calls;
+mod error;
+mod nodes;
+mod sessions;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use paxos_core::{NodeId, Operation, Outcome, Rejection, SessionId, Slot, StateMachine};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::cluster_file::ClusterFile;
+use crate::codec::{Codec, Protocol};
+use crate::credentials::Credentials;
+use crate::limits::Limits;
+use crate::protocol::{Call, Consistency, NodeReport, Response};
+use crate::tls;
+
+use self::calls::Failure;
+use self::nodes::Nodes;
+use self::sessions::{Session, Sessions};
+use self::wire::Dialer;
+
+pub use self::error::ClientError;
+
+/// For a node to report on itself; one that does not is not waited for longer.
+const STATUS: Duration = Duration::from_secs(2);
+/// For [`Client::close`]: sessions that are not closed end by themselves when room is needed.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How a client is set up.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The cluster and where its nodes are.
+    pub cluster: ClusterFile,
+    /// The client's certificate.
+    pub credentials: Credentials,
+    /// Talk to the node at this address only, which must be one of the cluster file.
+    pub via: Option<String>,
+    /// For one call, retries included.
+    pub timeout: Duration,
+    /// How messages become bytes.
+    pub codec: Codec,
+    /// Sessions at most, and so commands in flight.
+    pub sessions_max: usize,
+    /// Connections to the node that it talks to.
+    pub connections: usize,
+}
+
+impl ClientConfig {
+    /// The defaults: 5 s a call, 64 sessions, one connection, the codec of the cluster file.
+    pub fn new(cluster: ClusterFile, credentials: Credentials) -> Self {
+        let codec = cluster.net.codec;
+        ClientConfig {
+            cluster,
+            credentials,
+            via: None,
+            timeout: Duration::from_secs(5),
+            codec,
+            sessions_max: 64,
+            connections: 1,
+        }
+    }
+}
+
+/// A client of a cluster. Clones share connections and sessions.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    nodes: Arc<Nodes>,
+    sessions: Arc<Sessions>,
+    timeout: Duration,
+    quic: quinn::Endpoint,
+}
+
+impl Client {
+    /// Makes a client, which connects when it is first used. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ClientError::Configuration`].
+    pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
+        let wrong = ClientError::Configuration;
+        let cluster = config.cluster.cluster;
+        let identity = config.credentials.identity();
+        if identity.cluster != cluster {
+            return Err(wrong(format!(
+                "the certificate is for cluster {}, the cluster file for {cluster}: use those of \
+                 one cluster",
+                identity.cluster
+            )));
+        }
+        let via = match &config.via {
+            None => None,
+            Some(via) => Some(config.cluster.node_at(via).ok_or_else(|| {
+                wrong(format!("{via} is not an address in the cluster file: add it there first"))
+            })?),
+        };
+        let quic = bind()
+            .map_err(|error| wrong(format!("cannot open a UDP socket to talk from: {error}")))?;
+        let alpn = Protocol::Client.alpn(config.codec);
+        let crypto =
+            tls::dialing(&config.credentials, alpn).map_err(|error| wrong(error.to_string()))?;
+        let mut dialing = quinn::ClientConfig::new(Arc::new(crypto));
+        dialing.transport_config(Arc::new(Limits::default().client()));
+        let dialer = Dialer { quic: quic.clone(), config: dialing, codec: config.codec, cluster };
+        let nodes = Nodes::new(dialer, config.cluster.nodes.clone(), via, config.connections);
+        let sessions = Sessions::new(config.sessions_max);
+        let inner = Inner { nodes, sessions, timeout: config.timeout, quic };
+        Ok(Client { inner: Arc::new(inner) })
+    }
+
+    /// Runs a command exactly once, in a session of this client's own, and returns its reply.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; only with [`ClientError::Unknown`] may the command have run.
+    pub async fn execute(&self, command: Bytes) -> Result<Bytes, ClientError> {
+        let deadline = self.deadline();
+        let Some(place) = self.inner.sessions.place(deadline).await else {
+            return Err(ClientError::Busy);
+        };
+        loop {
+            let session = match place.take() {
+                Some(session) => session,
+                None => Session { id: self.open_until(deadline).await?, next: 1 },
+            };
+            let done = self.run(session.id, session.next, &command, deadline).await;
+            match &done {
+                Ok(_) => place.give_back(Session { next: session.next + 1, ..session }),
+                // The session is gone and the command was never sent before: begin anew.
+                Err(ClientError::Rejected(Rejection::SessionExpired { .. })) => continue,
+                // Its outcome is open, or the two sides disagree on it: let the session be.
+                Err(ClientError::Unknown { .. } | ClientError::Undecodable(_)) => {}
+                Err(ClientError::Rejected(rejection)) if *rejection != Rejection::NotACommand => {}
+                Err(_) => place.give_back(session),
+            }
+            return done;
+        }
+    }
+
+    /// Opens a session, for [`Client::execute_in`].
+    ///
+    /// # Errors
+    /// See [`ClientError`]. A session that was opened unnoticed ends by itself.
+    pub async fn open(&self) -> Result<SessionId, ClientError> {
+        self.open_until(self.deadline()).await
+    }
+
+    /// Runs a command under a request id of the caller's choice, so that it can be repeated after
+    /// any failure, also by another process.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn execute_in(
+        &self,
+        session: SessionId,
+        sequence: u64,
+        command: Bytes,
+    ) -> Result<Bytes, ClientError> {
+        self.run(session, sequence, &command, self.deadline()).await
+    }
+
+    /// Reads; returns the answer and the last slot applied in the state that was read.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. A query never has an effect.
+    pub async fn query(
+        &self,
+        query: Bytes,
+        consistency: Consistency,
+    ) -> Result<(Slot, Bytes), ClientError> {
+        let call = Call::Query { query, consistency };
+        match self.ask(&call, self.deadline()).await {
+            Ok((Response::Answer { slot, answer }, _)) => Ok((slot, answer)),
+            Ok(_) => Err(unexpected()),
+            Err(Failure { error, .. }) => Err(error),
+        }
+    }
+
+    /// How a node is, as it says itself.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn status(&self, node: NodeId) -> Result<NodeReport, ClientError> {
+        self.status_until(node, self.deadline()).await
+    }
+
+    /// How all nodes are. Those that do not answer are not waited for long.
+    pub async fn statuses(&self) -> BTreeMap<NodeId, Result<NodeReport, ClientError>> {
+        let deadline = Instant::now() + self.inner.timeout.min(STATUS);
+        let mut asked = JoinSet::new();
+        for node in self.inner.nodes.addresses().into_keys() {
+            let client = self.clone();
+            asked.spawn(async move { (node, client.status_until(node, deadline).await) });
+        }
+        asked.join_all().await.into_iter().collect()
+    }
+
+    /// [`Client::execute`] in the types of a service.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn execute_as<S: StateMachine>(
+        &self,
+        command: &S::Command,
+    ) -> Result<S::Reply, ClientError> {
+        decode(&self.execute(encode(command)?).await?)
+    }
+
+    /// [`Client::query`] in the types of a service.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn query_as<S: StateMachine>(
+        &self,
+        query: &S::Query,
+        consistency: Consistency,
+    ) -> Result<(Slot, S::Answer), ClientError> {
+        let (slot, answer) = self.query(encode(query)?, consistency).await?;
+        Ok((slot, decode(&answer)?))
+    }
+
+    /// Closes free sessions, as far as that goes quickly, and the connections.
+    pub async fn close(&self) {
+        let deadline = Instant::now() + FAREWELL;
+        let mut closing = JoinSet::new();
+        for session in self.inner.sessions.drain() {
+            let client = self.clone();
+            let call = Call::Operate(Operation::Close { session: session.id });
+            closing.spawn(async move { client.ask(&call, deadline).await.is_ok() });
+        }
+        closing.join_all().await;
+        timeout(FAREWELL, self.inner.nodes.close()).await.ok();
+        self.inner.quic.close(0u32.into(), b"done");
+        timeout(FAREWELL, self.inner.quic.wait_idle()).await.ok();
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.inner.timeout
+    }
+}
+
+/// Prefers a socket that reaches both families.
+fn bind() -> std::io::Result<quinn::Endpoint> {
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let old = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    quinn::Endpoint::client(both).or_else(|_| quinn::Endpoint::client(old))
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Bytes, ClientError> {
+    let encoded = postcard::to_stdvec(value);
+    encoded.map(Bytes::from).map_err(|error| ClientError::Configuration(error.to_string()))
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ClientError> {
+    postcard::from_bytes(bytes).map_err(|error| ClientError::Undecodable(error.to_string()))
+}
+
+fn unexpected() -> ClientError {
+    ClientError::Undecodable("a response to another question".to_owned())
+}
+
+/// What an operation came to, if it is not what was asked for.
+fn rejected(outcome: Outcome) -> ClientError {
+    match outcome {
+        Outcome::Rejected(rejection) => ClientError::Rejected(rejection),
+        _ => unexpected(),
+    }
+}

@@ -1,0 +1,218 @@
+//! One connection to one node, shared by many calls.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use paxos_core::{ClusterId, NodeId};
+use quinn::{Connection, SendStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::close::{self, Close};
+use crate::codec::Codec;
+use crate::dial::{self, DialError};
+use crate::frame::{CLIENT_FRAME_MAX, FrameTooLarge};
+use crate::outbox::{NotQueued, Outbox};
+use crate::protocol::{Call, ClientHello, ClientRequest, ClientResponse, ClientWelcome, VERSION};
+use crate::reader::{Ended, FrameReader};
+
+/// Bytes of requests that may wait for the network.
+const QUEUE_BYTES: usize = 16 << 20;
+
+/// A connection. When the last who uses it drops it, it closes.
+pub(crate) struct Wire {
+    line: Arc<Line>,
+    welcome: ClientWelcome,
+    window: Semaphore,
+}
+
+struct Line {
+    connection: Connection,
+    codec: Codec,
+    outbox: Outbox,
+    next: AtomicU64,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    calls: HashMap<u64, oneshot::Sender<ClientResponse>>,
+    closed: Option<String>,
+}
+
+/// Why a call has no response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoResponse {
+    /// It never left.
+    NotSent(String),
+    /// No frame can carry it.
+    TooLarge,
+    /// It may have been read.
+    Lost(String),
+}
+
+/// What a node is dialed with.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    pub(crate) quic: quinn::Endpoint,
+    pub(crate) config: quinn::ClientConfig,
+    pub(crate) codec: Codec,
+    pub(crate) cluster: ClusterId,
+}
+
+impl Dialer {
+    /// Connects to a node and waits until it has accepted us.
+    pub(crate) async fn dial(
+        &self,
+        node: NodeId,
+        address: &str,
+        deadline: Instant,
+    ) -> Result<Wire, DialError> {
+        let target = (self.cluster, node);
+        let connection =
+            dial::connect(&self.quic, self.config.clone(), target, address, deadline).await?;
+        let silent = || DialError::Silent { address: address.to_owned() };
+        let greeted = greet(&connection, self.codec, address);
+        let (send, reader, welcome) =
+            timeout_at(deadline, greeted).await.map_err(|_| silent())??;
+        let line = Arc::new(Line {
+            connection,
+            codec: self.codec,
+            outbox: Outbox::new(QUEUE_BYTES),
+            next: AtomicU64::new(1),
+            waiting: Mutex::default(),
+        });
+        tokio::spawn(line.clone().run(send, reader));
+        let window = Semaphore::new(welcome.requests.clamp(1, 1 << 20) as usize);
+        Ok(Wire { line, welcome, window })
+    }
+}
+
+async fn greet(
+    connection: &Connection,
+    codec: Codec,
+    address: &str,
+) -> Result<(SendStream, FrameReader, ClientWelcome), DialError> {
+    let lost = |error| DialError::of(&error, address);
+    let (mut send, receive) = connection.open_bi().await.map_err(lost)?;
+    let mut reader = FrameReader::new(receive, CLIENT_FRAME_MAX);
+    let mut bytes = Vec::new();
+    crate::frame::append(&mut bytes, codec, &ClientHello { version: VERSION }, CLIENT_FRAME_MAX)
+        .map_err(|error: FrameTooLarge| DialError::Failed(error.to_string()))?;
+    if send.write_all(&bytes).await.is_err() {
+        return Err(DialError::behind(connection, Ended::Lost, address).await);
+    }
+    match reader.one().await {
+        Ok(frame) => match codec.decode(&frame) {
+            Ok(welcome) => Ok((send, reader, welcome)),
+            Err(error) => Err(DialError::Failed(error.to_string())),
+        },
+        Err(ended) => Err(DialError::behind(connection, ended, address).await),
+    }
+}
+
+impl Wire {
+    /// What the node said first.
+    pub(crate) fn welcome(&self) -> &ClientWelcome {
+        &self.welcome
+    }
+
+    /// Whether calls can still be sent.
+    pub(crate) fn is_open(&self) -> bool {
+        self.line.lock().closed.is_none()
+    }
+
+    /// Sends a call, within what the node takes at once, and waits for the response.
+    pub(crate) async fn call(
+        &self,
+        call: Call,
+        timeout_ms: u64,
+    ) -> Result<ClientResponse, NoResponse> {
+        // It is never closed.
+        let _place = self.window.acquire().await;
+        self.call_at_once(call, timeout_ms).await
+    }
+
+    /// The same without regard to how many the node takes.
+    pub(crate) async fn call_at_once(
+        &self,
+        call: Call,
+        timeout_ms: u64,
+    ) -> Result<ClientResponse, NoResponse> {
+        let line = &self.line;
+        let id = line.next.fetch_add(1, Ordering::Relaxed);
+        let (tell, told) = oneshot::channel();
+        {
+            let mut waiting = line.lock();
+            if let Some(words) = &waiting.closed {
+                return Err(NoResponse::NotSent(words.clone()));
+            }
+            waiting.calls.insert(id, tell);
+        }
+        let _forget = Forget { line, id };
+        let request = ClientRequest { id, timeout_ms, call };
+        line.outbox.push(line.codec, &[request], CLIENT_FRAME_MAX).map_err(|not| match not {
+            NotQueued::Full => NoResponse::NotSent("too much waits to be sent".to_owned()),
+            NotQueued::TooLarge => NoResponse::TooLarge,
+        })?;
+        told.await.map_err(|_| NoResponse::Lost(line.lock().closed.clone().unwrap_or_default()))
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        Close::DONE.apply(&self.line.connection);
+    }
+}
+
+/// A call that is given up is not waited for by anybody.
+struct Forget<'a> {
+    line: &'a Line,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.line.lock().calls.remove(&self.id);
+    }
+}
+
+impl Line {
+    async fn run(self: Arc<Self>, mut send: SendStream, mut reader: FrameReader) {
+        let reading = async {
+            loop {
+                let frames = match reader.batch().await {
+                    Ok(frames) => frames,
+                    Err(Ended::TooLarge(error)) => return error.to_string(),
+                    Err(_) => return close::words(&self.connection.closed().await),
+                };
+                for frame in frames {
+                    match self.codec.decode::<ClientResponse>(&frame) {
+                        Ok(response) => self.complete(response),
+                        Err(error) => return error.to_string(),
+                    }
+                }
+            }
+        };
+        let words = tokio::select! {
+            words = reading => words,
+            _ = self.outbox.drain_into(&mut send) => close::words(&self.connection.closed().await),
+        };
+        Close::DONE.apply(&self.connection);
+        let mut waiting = self.lock();
+        waiting.closed = Some(words);
+        waiting.calls.clear();
+    }
+
+    fn complete(&self, response: ClientResponse) {
+        // Nobody waits for a call that was given up.
+        if let Some(tell) = self.lock().calls.remove(&response.id) {
+            tell.send(response).ok();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

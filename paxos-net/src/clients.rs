@@ -1,0 +1,212 @@
+//! A client's connection, on the node's side.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use paxos_core::Operation;
+use paxos_core::batch::COMMAND_MAX;
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, warn};
+
+use crate::close::Close;
+use crate::codec::Codec;
+use crate::endpoint::{HalfOpen, Seat, Shared};
+use crate::frame::CLIENT_FRAME_MAX;
+use crate::identity::Role;
+use crate::outbox::{NotQueued, Outbox};
+use crate::protocol::{
+    Call, ClientHello, ClientRequest, ClientResponse, ClientWelcome, Refused, Response,
+    Unavailable, VERSION,
+};
+use crate::reader::{Ended, FrameReader};
+use crate::service::{Caller, Replies};
+
+/// What the way back to a client is made of.
+struct Line {
+    codec: Codec,
+    outbox: Outbox,
+    in_flight: AtomicUsize,
+    overflow: Notify,
+}
+
+/// Serves a client's connection to its end.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    connection: Connection,
+    codec: Codec,
+    role: Role,
+    deadline: Instant,
+    half_open: HalfOpen,
+) {
+    let identity = role.to_string();
+    let Some(seat) = shared.seat(&identity) else {
+        shared.counts.handshakes_refused.fetch_add(1, Ordering::Relaxed);
+        warn!(identity, "too many connections");
+        return Close::TOO_MANY.apply(&connection);
+    };
+    let line = Arc::new(Line {
+        codec,
+        outbox: Outbox::new(shared.limits.client_queue_bytes),
+        in_flight: AtomicUsize::new(0),
+        overflow: Notify::new(),
+    });
+    let greeted = timeout_at(deadline, greet(&shared, &connection, &line)).await;
+    drop(half_open);
+    let Ok(Some((send, reader))) = greeted else {
+        shared.counts.handshakes_refused.fetch_add(1, Ordering::Relaxed);
+        return Close::NO_HELLO.apply(&connection);
+    };
+    debug!(identity, "client connected");
+    let caller = Caller { identity, peer: matches!(role, Role::Peer(_)), replies: line.replies() };
+    let reason = converse(&shared, &line, caller, send, reader).await;
+    reason.apply(&connection);
+    drop::<Seat>(seat);
+}
+
+async fn greet(
+    shared: &Shared,
+    connection: &Connection,
+    line: &Line,
+) -> Option<(SendStream, FrameReader)> {
+    let (send, receive): (SendStream, RecvStream) = connection.accept_bi().await.ok()?;
+    let mut reader = FrameReader::new(receive, CLIENT_FRAME_MAX);
+    let hello: ClientHello = line.codec.decode(&reader.one().await.ok()?).ok()?;
+    let welcome = ClientWelcome {
+        version: hello.version.min(VERSION),
+        cluster: shared.hello.cluster,
+        node: shared.hello.node,
+        leader: shared.service.welcome(),
+        addresses: shared.addresses.clone(),
+        requests: shared.limits.requests_per_connection as u64,
+    };
+    line.outbox.push(line.codec, &[welcome], CLIENT_FRAME_MAX).ok()?;
+    Some((send, reader))
+}
+
+/// Reads requests and writes responses until one of the two cannot go on.
+async fn converse(
+    shared: &Shared,
+    line: &Line,
+    caller: Caller,
+    mut send: SendStream,
+    mut reader: FrameReader,
+) -> Close {
+    let reading = async {
+        loop {
+            match reader.batch().await {
+                Ok(frames) => {
+                    if let Err(reason) = line.take(shared, &caller, &frames) {
+                        return reason;
+                    }
+                }
+                Err(Ended::TooLarge(error)) => {
+                    shared.counts.too_large.fetch_add(1, Ordering::Relaxed);
+                    warn!(identity = caller.identity, "connection closed: {error}");
+                    return Close::TOO_LARGE;
+                }
+                Err(Ended::Finished | Ended::Lost) => return Close::DONE,
+            }
+        }
+    };
+    tokio::select! {
+        reason = reading => reason,
+        _ = line.outbox.drain_into(&mut send) => Close::DONE,
+        () = line.overflow.notified() => {
+            shared.counts.slow_clients.fetch_add(1, Ordering::Relaxed);
+            warn!(identity = caller.identity, "connection closed: responses are not read");
+            Close::SLOW
+        }
+    }
+}
+
+impl Line {
+    fn replies(self: &Arc<Self>) -> Replies {
+        let line = self.clone();
+        Replies::to(move |responses| {
+            line.settle(responses.len());
+            line.respond(&responses);
+        })
+    }
+
+    fn settle(&self, count: usize) {
+        let less = |flying: usize| Some(flying.saturating_sub(count));
+        self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
+    }
+
+    /// Hands requests over, and answers at once those for which there is no room.
+    fn take(&self, shared: &Shared, caller: &Caller, frames: &[Bytes]) -> Result<(), Close> {
+        let room = shared.limits.requests_per_connection;
+        let (mut taken, mut refused) = (Vec::with_capacity(frames.len()), Vec::new());
+        for frame in frames {
+            let request: ClientRequest = self.codec.decode(frame).map_err(|error| {
+                shared.counts.undecodable.fetch_add(1, Ordering::Relaxed);
+                warn!(identity = caller.identity, "connection closed: {error}");
+                Close::NONSENSE
+            })?;
+            let refusal = match size(&request.call) {
+                size if size > COMMAND_MAX => {
+                    Some(Refused::TooLarge { size: size as u64, limit: COMMAND_MAX as u64 })
+                }
+                _ if self.in_flight.load(Ordering::Relaxed) >= room => {
+                    shared.counts.busy.fetch_add(1, Ordering::Relaxed);
+                    Some(Refused::Busy)
+                }
+                _ => None,
+            };
+            match refusal {
+                Some(refusal) => {
+                    let response = Response::Refused(refusal);
+                    refused.push(ClientResponse { id: request.id, leader: None, response });
+                }
+                None => {
+                    self.in_flight.fetch_add(1, Ordering::Relaxed);
+                    taken.push(request);
+                }
+            }
+        }
+        self.respond(&refused);
+        if !taken.is_empty() {
+            shared.service.requests(caller.clone(), taken);
+        }
+        Ok(())
+    }
+
+    fn respond(&self, responses: &[ClientResponse]) {
+        for response in responses {
+            match self.outbox.push(self.codec, std::slice::from_ref(response), CLIENT_FRAME_MAX) {
+                Ok(()) => {}
+                Err(NotQueued::Full) => return self.overflow.notify_one(),
+                Err(NotQueued::TooLarge) => {
+                    let response = too_long(response);
+                    if self.outbox.push(self.codec, &[response], CLIENT_FRAME_MAX).is_err() {
+                        return self.overflow.notify_one();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is said instead of a response that no frame can carry. A command may have run all the same.
+fn too_long(response: &ClientResponse) -> ClientResponse {
+    let instead = match &response.response {
+        Response::Answer { answer, .. } => Response::Refused(Refused::TooLarge {
+            size: answer.len() as u64,
+            limit: COMMAND_MAX as u64,
+        }),
+        _ => Response::Unknown { why: Unavailable::default() },
+    };
+    ClientResponse { response: instead, ..*response }
+}
+
+/// The bytes that a call has logged or evaluated.
+fn size(call: &Call) -> usize {
+    match call {
+        Call::Operate(Operation::Run { command, .. }) => command.len(),
+        Call::Query { query, .. } => query.len(),
+        Call::Operate(Operation::Open | Operation::Close { .. }) | Call::Status => 0,
+    }
+}

@@ -1,0 +1,317 @@
+//! What nodes and clients say to each other beside the messages of the protocol itself.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use paxos_core::value::payload;
+use paxos_core::{ClusterId, NodeId, Operation, Outcome, Rejection, Slot, Status};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The version of the protocol that this crate speaks.
+pub const VERSION: u32 = 1;
+
+/// The first frame between nodes, in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Hello {
+    /// The cluster that the sender belongs to.
+    pub cluster: ClusterId,
+    /// A hash of the membership that the sender's cluster was bootstrapped with.
+    pub genesis: u64,
+    /// The sender; its certificate must say the same.
+    pub node: NodeId,
+    /// How often that node has started.
+    pub incarnation: u64,
+    /// Drawn anew at every start: tells two processes of one incarnation apart.
+    pub nonce: u64,
+    /// The newest version that the sender speaks.
+    pub version: u32,
+}
+
+/// The answer to a [`Hello`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HelloAnswer {
+    /// The connection is up.
+    Welcome {
+        /// The answering node's own.
+        hello: Hello,
+    },
+    /// The connection will be closed.
+    Refused(PeerRefusal),
+}
+
+/// Why a node refused another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[non_exhaustive]
+pub enum PeerRefusal {
+    /// The two belong to different clusters.
+    #[error(
+        "this is cluster {ours}, not {theirs}: is an address in a cluster file that of another \
+         cluster?"
+    )]
+    ForeignCluster {
+        /// The refusing node's.
+        ours: ClusterId,
+        /// The refused node's.
+        theirs: ClusterId,
+    },
+    /// The two were bootstrapped with different memberships.
+    #[error(
+        "the nodes were formatted with different memberships (genesis {ours:016x} here, \
+         {theirs:016x} there): format one of them anew with the cluster file of the other"
+    )]
+    OtherGenesis {
+        /// The refusing node's.
+        ours: u64,
+        /// The refused node's.
+        theirs: u64,
+    },
+    /// A node says it is another than its certificate says.
+    #[error("the certificate is that of node {certified}, not {claimed}: give each node its own")]
+    WrongNode {
+        /// By the certificate.
+        certified: NodeId,
+        /// By the Hello.
+        claimed: NodeId,
+    },
+    /// A later run of the same node was met before.
+    #[error(
+        "node {node} was met in run {known} before and is in run {found} now: its data directory \
+         is older than what it already promised; restore the newest one, or remove the node and \
+         add a new one"
+    )]
+    OlderIncarnation {
+        /// The refused node.
+        node: NodeId,
+        /// Its latest run that was met.
+        known: u64,
+        /// The run it claims.
+        found: u64,
+    },
+    /// Another process is this node already.
+    #[error("another process runs as node {node} in run {incarnation}: stop one of the two")]
+    IdentityTaken {
+        /// The node.
+        node: NodeId,
+        /// The run that both claim.
+        incarnation: u64,
+    },
+    /// The node was removed from the cluster.
+    #[error("node {node} was removed from the cluster: add a new node with a new id instead")]
+    Removed {
+        /// The node.
+        node: NodeId,
+    },
+    /// The two speak no common version.
+    #[error(
+        "this node speaks version {ours} of the protocol, the other {theirs}: upgrade the older"
+    )]
+    Version {
+        /// The refusing node's.
+        ours: u32,
+        /// The refused node's.
+        theirs: u32,
+    },
+    /// The node could not decide.
+    #[error("the node is not ready to meet others: it starts or stops; try again")]
+    NotReady,
+}
+
+/// The first frame of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientHello {
+    /// The newest version that the client speaks.
+    pub version: u32,
+}
+
+/// The answer to it: the connection is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientWelcome {
+    /// The version that is spoken from here on.
+    pub version: u32,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The answering node.
+    pub node: NodeId,
+    /// The leader, as that node knows.
+    pub leader: Option<NodeId>,
+    /// Where the nodes of the cluster can be reached, as that node knows.
+    pub addresses: BTreeMap<NodeId, String>,
+    /// Requests that the node takes in progress on this connection; more are refused as busy.
+    pub requests: u64,
+}
+
+/// A request of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientRequest {
+    /// The asker's own name for it, unique among its requests in flight; the response carries it.
+    pub id: u64,
+    /// For how long the asker waits, in milliseconds.
+    pub timeout_ms: u64,
+    /// What is asked.
+    pub call: Call,
+}
+
+/// What a client can ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// To have something logged.
+    Operate(Operation),
+    /// To read the state.
+    Query {
+        /// The encoded query.
+        #[serde(with = "payload")]
+        query: Bytes,
+        /// How new the state must be.
+        consistency: Consistency,
+    },
+    /// How the node is.
+    Status,
+}
+
+/// How new the state must be that a query reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Consistency {
+    /// It contains everything that was answered before the query was asked.
+    Linearizable,
+    /// It is that of the node that is asked, once it has applied a slot above `after`. Slot 0 means
+    /// at once; the slot of the answer before makes a watch of it.
+    Local {
+        /// The slot.
+        after: Slot,
+    },
+}
+
+/// The response to a [`ClientRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientResponse {
+    /// That of the request.
+    pub id: u64,
+    /// The leader, as the answering node knows.
+    pub leader: Option<NodeId>,
+    /// What became of it.
+    pub response: Response,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    /// It is logged and applied.
+    Done(Outcome),
+    /// A query's answer.
+    Answer {
+        /// The last slot applied in the state that was read.
+        slot: Slot,
+        /// The encoded answer.
+        #[serde(with = "payload")]
+        answer: Bytes,
+    },
+    /// How the node is.
+    Status(Box<NodeReport>),
+    /// It certainly had no effect.
+    Refused(Refused),
+    /// It may yet have an effect, or have had one.
+    Unknown {
+        /// Why nothing better is known.
+        why: Unavailable,
+    },
+}
+
+/// Why a request certainly had no effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Too much is in flight.
+    #[error("too much is waiting: try again, or send less at once")]
+    Busy,
+    /// The command is too long.
+    #[error("a command of {size} bytes exceeds the limit of {limit}: split it")]
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The cluster could not take it.
+    #[error(transparent)]
+    Unavailable(Unavailable),
+    /// Session or command were refused.
+    #[error(transparent)]
+    Rejected(Rejection),
+    /// The disk of the leader is full.
+    #[error("no space is left where the log is: free some on the nodes, then try again")]
+    NoSpace,
+}
+
+/// What stood in the way, by the weight of the acceptors that the answering node hears.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, Error)]
+#[error("{}", self.words())]
+pub struct Unavailable {
+    /// The weight that is heard.
+    pub reached: u64,
+    /// The weight of all.
+    pub total: u64,
+    /// The weight that is needed.
+    pub needed: u64,
+}
+
+impl Unavailable {
+    fn words(&self) -> String {
+        let Unavailable { reached, total, needed } = self;
+        match (total, reached < needed) {
+            (0, _) => "the node knows no members yet: try again".to_owned(),
+            (_, true) => format!("no quorum: reached {reached} of {total}, need {needed}"),
+            (_, false) => {
+                format!("no answer in time from a leader: reached {reached} of {total}; try again")
+            }
+        }
+    }
+}
+
+/// How a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// The node.
+    pub node: NodeId,
+    /// Where it can be reached, by the membership.
+    pub address: String,
+    /// What its roles say.
+    pub status: Status,
+    /// The last slot that its state machine has applied.
+    pub applied: Slot,
+    /// Its links to the others.
+    pub links: BTreeMap<NodeId, LinkReport>,
+}
+
+/// How a link to a peer is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkReport {
+    /// Whether it is up, by a Hello both ways.
+    pub up: bool,
+    /// Messages handed to QUIC or to a queue before it.
+    pub sent: u64,
+    /// Messages dropped: the link was down, or a queue full.
+    pub dropped: u64,
+    /// Why it is down, or was last.
+    pub last_error: Option<String>,
+    /// The round-trip time as QUIC estimates it, in microseconds.
+    pub rtt_us: Option<u64>,
+}
+
+/// Between gateways: requests on their way to the leader, and responses on their way back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Relay {
+    /// Please answer these.
+    Ask(Vec<Forwarded>),
+    /// Here are answers.
+    Tell(Vec<ClientResponse>),
+}
+
+/// A request that a gateway passes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwarded {
+    /// The client, as the first gateway read in its certificate.
+    pub identity: String,
+    /// What it asks; the id is the passing gateway's.
+    pub request: ClientRequest,
+}

@@ -1,0 +1,306 @@
+//! Both codecs: what goes in comes out, and the bytes stay what they are.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use paxos_core::message::{AcceptedValue, Promise};
+use paxos_core::{
+    AcceptorMessage, Ballot, Batch, ClusterId, Heartbeat, LeadershipMessage, LearnerMessage,
+    Membership, Message, NodeId, Operation, Outcome, ProposerMessage, Reconfigure, SessionId, Slot,
+    Time, Value,
+};
+use paxos_net::codec::Codec;
+use paxos_net::protocol::*;
+use proptest::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+fn ballots() -> impl Strategy<Value = Ballot> {
+    any::<(u64, u64, u64)>().prop_map(|(round, node, incarnation)| Ballot {
+        round,
+        node: NodeId(node),
+        incarnation,
+    })
+}
+
+fn slots() -> impl Strategy<Value = Slot> {
+    any::<u64>().prop_map(Slot)
+}
+
+fn payloads() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..100).prop_map(Bytes::from)
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Noop),
+        (any::<u64>(), payloads())
+            .prop_map(|(stamp, bytes)| Value::Commands(Batch { stamp: Time(stamp), bytes })),
+        (slots(), prop::collection::btree_map(any::<u64>().prop_map(NodeId), ".{0,20}", 1..4))
+            .prop_map(|(base, addresses)| {
+                let membership = Membership::of_voters(addresses).unwrap();
+                Value::Reconfigure(Box::new(Reconfigure { base, membership }))
+            }),
+    ]
+}
+
+fn acceptor_messages() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        (ballots(), slots(), prop::option::of(ballots()))
+            .prop_map(|(ballot, first, after)| AcceptorMessage::Prepare { ballot, first, after }),
+        (ballots(), slots(), values()).prop_map(|(ballot, slot, value)| AcceptorMessage::Accept {
+            ballot,
+            slot,
+            value
+        }),
+        (ballots(), any::<u64>())
+            .prop_map(|(ballot, round)| AcceptorMessage::Confirm { ballot, round }),
+    ]
+    .prop_map(Message::Acceptor)
+}
+
+fn proposer_messages() -> impl Strategy<Value = Message> {
+    let accepted = (slots(), ballots(), values()).prop_map(|(slot, ballot, value)| AcceptedValue {
+        slot,
+        ballot,
+        value,
+    });
+    let accepted = prop::collection::vec(accepted, 0..4);
+    prop_oneof![
+        (ballots(), slots(), prop::option::of(slots()), slots(), accepted).prop_map(
+            |(ballot, first, next, trimmed, accepted)| {
+                ProposerMessage::Promise(Promise { ballot, first, next, trimmed, accepted })
+            }
+        ),
+        (ballots(), ballots())
+            .prop_map(|(ballot, promised)| ProposerMessage::Nack { ballot, promised }),
+        (ballots(), any::<u64>(), any::<bool>()).prop_map(|(ballot, round, granted)| {
+            ProposerMessage::Confirmed { ballot, round, granted }
+        }),
+    ]
+    .prop_map(Message::Proposer)
+}
+
+fn learner_messages() -> impl Strategy<Value = Message> {
+    let chosen = prop::collection::vec((ballots(), values()), 0..4);
+    prop_oneof![
+        (ballots(), slots()).prop_map(|(ballot, slot)| LearnerMessage::Accepted { ballot, slot }),
+        (ballots(), slots(), prop::option::of(values()))
+            .prop_map(|(ballot, slot, value)| LearnerMessage::Chosen { ballot, slot, value }),
+        slots().prop_map(|first| LearnerMessage::Fetch { first }),
+        (slots(), chosen, slots(), prop::option::of(slots())).prop_map(
+            |(first, chosen, upto, snapshot)| LearnerMessage::Fill {
+                first,
+                chosen,
+                upto,
+                snapshot
+            }
+        ),
+    ]
+    .prop_map(Message::Learner)
+}
+
+fn leadership_messages() -> impl Strategy<Value = Message> {
+    let ballot = || prop::option::of(ballots());
+    prop_oneof![
+        (any::<(u64, u64)>(), ballot(), ballot(), slots()).prop_map(
+            |((sequence, sent), leading, hears, next)| {
+                let sent = Time(sent);
+                LeadershipMessage::Heartbeat(Heartbeat { sequence, sent, leading, hears, next })
+            }
+        ),
+        ballots().prop_map(|ballot| LeadershipMessage::Succeed { ballot }),
+    ]
+    .prop_map(Message::Leadership)
+}
+
+proptest! {
+    #[test]
+    fn every_message_reads_back(
+        message in prop_oneof![
+            acceptor_messages(),
+            proposer_messages(),
+            learner_messages(),
+            leadership_messages(),
+        ],
+    ) {
+        for codec in [Codec::Binary, Codec::Json] {
+            let bytes = codec.encode(&message);
+            prop_assert_eq!(codec.decode::<Message>(&bytes), Ok(message.clone()));
+            prop_assert!(codec.decode::<Message>(&bytes[..bytes.len() - 1]).is_err());
+            let mut longer = bytes;
+            longer.push(b'x');
+            prop_assert!(codec.decode::<Message>(&longer).is_err());
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for codec in [Codec::Binary, Codec::Json] {
+            codec.decode::<Message>(&bytes).ok();
+            codec.decode::<Relay>(&bytes).ok();
+            codec.decode::<ClientRequest>(&bytes).ok();
+            codec.decode::<ClientResponse>(&bytes).ok();
+            codec.decode::<HelloAnswer>(&bytes).ok();
+        }
+    }
+}
+
+const BALLOT: Ballot = Ballot { round: 3, node: NodeId(2), incarnation: 1 };
+
+fn batch() -> Value {
+    Value::Commands(Batch { stamp: Time(300), bytes: Bytes::from_static(b"hello") })
+}
+
+fn golden<T>(value: &T, binary: &[u8], json: &str)
+where
+    T: Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let text = String::from_utf8(Codec::Json.encode(value)).unwrap();
+    assert_eq!(text, json);
+    assert_eq!(Codec::Binary.encode(value), binary, "{json}");
+    assert_eq!(Codec::Json.decode::<T>(json.as_bytes()).as_ref(), Ok(value));
+    assert_eq!(Codec::Binary.decode::<T>(binary).as_ref(), Ok(value));
+}
+
+#[test]
+fn golden_bytes_of_messages() {
+    golden(
+        &Message::Acceptor(AcceptorMessage::Prepare {
+            ballot: BALLOT,
+            first: Slot(9),
+            after: None,
+        }),
+        &[0, 0, 3, 2, 1, 9, 0],
+        r#"{"Acceptor":{"Prepare":{"ballot":{"round":3,"node":2,"incarnation":1},"first":9,"after":null}}}"#,
+    );
+    golden(
+        &Message::Acceptor(AcceptorMessage::Accept {
+            ballot: BALLOT,
+            slot: Slot(9),
+            value: batch(),
+        }),
+        b"\x00\x01\x03\x02\x01\x09\x01\xac\x02\x05hello",
+        r#"{"Acceptor":{"Accept":{"ballot":{"round":3,"node":2,"incarnation":1},"slot":9,"value":{"Commands":{"stamp":300,"bytes":"aGVsbG8="}}}}}"#,
+    );
+    let accepted = vec![AcceptedValue { slot: Slot(9), ballot: BALLOT, value: Value::Noop }];
+    golden(
+        &Message::Proposer(ProposerMessage::Promise(Promise {
+            ballot: BALLOT,
+            first: Slot(9),
+            next: Some(Slot(10)),
+            trimmed: Slot(4),
+            accepted,
+        })),
+        &[1, 0, 3, 2, 1, 9, 1, 10, 4, 1, 9, 3, 2, 1, 0],
+        r#"{"Proposer":{"Promise":{"ballot":{"round":3,"node":2,"incarnation":1},"first":9,"next":10,"trimmed":4,"accepted":[{"slot":9,"ballot":{"round":3,"node":2,"incarnation":1},"value":"Noop"}]}}}"#,
+    );
+    golden(
+        &Message::Learner(LearnerMessage::Accepted { ballot: BALLOT, slot: Slot(9) }),
+        &[2, 0, 3, 2, 1, 9],
+        r#"{"Learner":{"Accepted":{"ballot":{"round":3,"node":2,"incarnation":1},"slot":9}}}"#,
+    );
+    golden(
+        &Message::Learner(LearnerMessage::Fill {
+            first: Slot(9),
+            chosen: vec![(BALLOT, batch())],
+            upto: Slot(10),
+            snapshot: None,
+        }),
+        b"\x02\x03\x09\x01\x03\x02\x01\x01\xac\x02\x05hello\x0a\x00",
+        r#"{"Learner":{"Fill":{"first":9,"chosen":[[{"round":3,"node":2,"incarnation":1},{"Commands":{"stamp":300,"bytes":"aGVsbG8="}}]],"upto":10,"snapshot":null}}}"#,
+    );
+    golden(
+        &Message::Leadership(LeadershipMessage::Heartbeat(Heartbeat {
+            sequence: 1,
+            sent: Time(300),
+            leading: None,
+            hears: Some(BALLOT),
+            next: Slot(9),
+        })),
+        &[3, 0, 1, 0xac, 2, 0, 1, 3, 2, 1, 9],
+        r#"{"Leadership":{"Heartbeat":{"sequence":1,"sent":300,"leading":null,"hears":{"round":3,"node":2,"incarnation":1},"next":9}}}"#,
+    );
+}
+
+#[test]
+fn golden_bytes_of_what_clients_and_nodes_say() {
+    let hello = Hello {
+        cluster: ClusterId(0xfeed),
+        genesis: 300,
+        node: NodeId(2),
+        incarnation: 1,
+        nonce: 5,
+        version: 1,
+    };
+    golden(
+        &hello,
+        b"\x200000000000000000000000000000feed\xac\x02\x02\x01\x05\x01",
+        r#"{"cluster":"0000000000000000000000000000feed","genesis":300,"node":2,"incarnation":1,"nonce":5,"version":1}"#,
+    );
+    let refusal = PeerRefusal::IdentityTaken { node: NodeId(2), incarnation: 1 };
+    golden(
+        &HelloAnswer::Refused(refusal),
+        &[1, 4, 2, 1],
+        r#"{"Refused":{"IdentityTaken":{"node":2,"incarnation":1}}}"#,
+    );
+    let command = Bytes::from_static(b"hi");
+    let run = Operation::Run { session: SessionId(7), sequence: 1, command };
+    let request = ClientRequest { id: 4, timeout_ms: 500, call: Call::Operate(run) };
+    golden(
+        &request,
+        b"\x04\xf4\x03\x00\x01\x07\x01\x02hi",
+        r#"{"id":4,"timeout_ms":500,"call":{"Operate":{"Run":{"session":7,"sequence":1,"command":"aGk="}}}}"#,
+    );
+    golden(
+        &Relay::Ask(vec![Forwarded { identity: "client/ada".to_owned(), request }]),
+        b"\x00\x01\x0aclient/ada\x04\xf4\x03\x00\x01\x07\x01\x02hi",
+        r#"{"Ask":[{"identity":"client/ada","request":{"id":4,"timeout_ms":500,"call":{"Operate":{"Run":{"session":7,"sequence":1,"command":"aGk="}}}}}]}"#,
+    );
+    let query = Call::Query {
+        query: Bytes::from_static(b"q"),
+        consistency: Consistency::Local { after: Slot(9) },
+    };
+    golden(
+        &ClientRequest { id: 5, timeout_ms: 0, call: query },
+        &[5, 0, 1, 1, b'q', 1, 9],
+        r#"{"id":5,"timeout_ms":0,"call":{"Query":{"query":"cQ==","consistency":{"Local":{"after":9}}}}}"#,
+    );
+    let reply = Outcome::Replied(Bytes::from_static(b"ok"));
+    golden(
+        &ClientResponse { id: 4, leader: Some(NodeId(2)), response: Response::Done(reply) },
+        b"\x04\x01\x02\x00\x01\x02ok",
+        r#"{"id":4,"leader":2,"response":{"Done":{"Replied":"b2s="}}}"#,
+    );
+    let why = Unavailable { reached: 1, total: 3, needed: 2 };
+    golden(
+        &ClientResponse {
+            id: 4,
+            leader: None,
+            response: Response::Refused(Refused::Unavailable(why)),
+        },
+        &[4, 0, 3, 2, 1, 3, 2],
+        r#"{"id":4,"leader":null,"response":{"Refused":{"Unavailable":{"reached":1,"total":3,"needed":2}}}}"#,
+    );
+    golden(
+        &ClientWelcome {
+            version: 1,
+            cluster: ClusterId(0xfeed),
+            node: NodeId(1),
+            leader: Some(NodeId(2)),
+            addresses: BTreeMap::from([(NodeId(1), "h1:1".to_owned())]),
+            requests: 256,
+        },
+        b"\x01\x200000000000000000000000000000feed\x01\x01\x02\x01\x01\x04h1:1\x80\x02",
+        r#"{"version":1,"cluster":"0000000000000000000000000000feed","node":1,"leader":2,"addresses":{"1":"h1:1"},"requests":256}"#,
+    );
+}
+
+#[test]
+fn words_for_people() {
+    let why = |reached, total, needed| Unavailable { reached, total, needed }.to_string();
+    assert_eq!(why(1, 3, 2), "no quorum: reached 1 of 3, need 2");
+    assert!(why(2, 3, 2).starts_with("no answer in time from a leader"));
+    assert!(why(0, 0, 0).contains("no members"));
+}
