@@ -251,9 +251,10 @@ impl Disk for Arc<Mutex<MemoryDisk>> {
     }
 
     fn ready(&mut self, name: &str) -> Result<(), DiskError> {
-        match lock(self).prepared.take() {
+        let mut disk = lock(self);
+        match disk.prepared.take() {
             Some(Err((name, kind))) => Err(error(Operation::Prepare, &name, kind)),
-            _ => lock(self).id(Operation::Prepare, name).map(|_| ()),
+            _ => disk.id(Operation::Prepare, name).map(|_| ()),
         }
     }
 
