@@ -1,0 +1,30 @@
+//! The durable log: what a node promised and accepted, synced before anything that depends on it
+//! leaves. It is not a general store: it is appended to in *drains*, read once when the node
+//! starts, and cut at its beginning.
+//!
+//! [`format`] makes a data directory, [`Log::open`] reads it, [`Log::append`] writes one drain and
+//! syncs it, [`Log::idle`] marks the last drain as synced when nothing else is to be written, and
+//! [`Log::release`] gives back segments that lie below the cut. All of it works through [`Disk`]:
+//! [`Directory`] is the real one, [`MemoryDisk`] the one that a simulator can crash and damage.
+//!
+#![doc = include_str!("FORMAT.md")]
+
+mod directory;
+mod disk;
+mod error;
+mod frame;
+mod identity;
+mod lock;
+mod memory;
+mod recovery;
+mod segment;
+mod writer;
+
+pub use directory::Directory;
+pub use disk::{Disk, DiskError, Operation};
+pub use error::{FormatError, LogError, OpenError};
+pub use frame::Trouble;
+pub use identity::{DataIdentity, format};
+pub use lock::{DirectoryLock, LockError};
+pub use memory::{Faults, MemoryDisk, SECTOR};
+pub use writer::{Log, LogOptions};

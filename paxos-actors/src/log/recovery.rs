@@ -1,0 +1,233 @@
+//! Reading a log: what it says, and whether what is wrong with it is damage or a torn tail.
+//! Nothing here writes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use paxos_core::{Record, Recovered, Slot};
+
+use super::disk::Disk;
+use super::error::OpenError;
+use super::frame::{self, Checksum, HEADER, Trouble};
+use super::segment::{self, FRAMES_FROM};
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The fold of all records.
+    pub(super) recovered: Recovered,
+    /// The first segment of the log.
+    pub(super) first: u32,
+    /// The last drain.
+    pub(super) drain: u64,
+    /// The last segment.
+    pub(super) tail: Tail,
+    /// The highest slot that each segment has a record of.
+    pub(super) slots: BTreeMap<u32, Slot>,
+    /// Segments before the last that have no seal.
+    pub(super) unsealed: Vec<u32>,
+    /// Segments before the first, which a release had no time to remove.
+    pub(super) released: Vec<u32>,
+}
+
+/// The last segment.
+#[derive(Debug)]
+pub(super) struct Tail {
+    /// Its number.
+    pub(super) segment: u32,
+    /// All of it, with zeros from `end` on.
+    pub(super) bytes: Vec<u8>,
+    /// Where its frames end.
+    pub(super) end: usize,
+    /// Where the frames begin that nothing says are synced.
+    pub(super) unmarked: usize,
+}
+
+/// Reads the log.
+///
+/// The end of the log is decided by marks: a frame that cannot be read but was marked as synced,
+/// by a frame anywhere or by a seal, is damage. One that was not is a torn tail, and nothing that
+/// left this node can depend on it or on anything behind it.
+pub(super) fn read(disk: &mut dyn Disk, checksum: Checksum) -> Result<Found, OpenError> {
+    let present: Vec<u32> = disk.list()?.iter().filter_map(|name| segment::number(name)).collect();
+    let first = first_segment(disk, checksum, &present)?;
+    let (released, segments): (Vec<u32>, Vec<u32>) =
+        present.into_iter().partition(|number| *number < first);
+    let Some(&last) = segments.last() else { return Err(missing(disk, first)) };
+    if let Some(number) = (first..=last).find(|number| !segments.contains(number)) {
+        return Err(missing(disk, number));
+    }
+    let mut reader = Reader::new(checksum, first);
+    let mut bytes = Vec::new();
+    let mut end = 0;
+    for number in segments {
+        // One segment at a time: the last one read stays.
+        bytes = disk.read(&segment::name(number))?;
+        end = reader.segment(disk, number, &bytes, number == last)?;
+    }
+    let unmarked = reader.unmarked.front().map_or(end, |(_, offset)| *offset);
+    bytes[end..].fill(0);
+    Ok(Found {
+        recovered: reader.recovered,
+        first,
+        drain: reader.drain,
+        tail: Tail { segment: last, bytes, end, unmarked },
+        slots: reader.slots,
+        unsealed: reader.unsealed,
+        released,
+    })
+}
+
+/// The first segment that belongs to the log, as the last segment that has a frame says it: the
+/// number only grows. Without any, the first there should ever have been.
+fn first_segment(
+    disk: &mut dyn Disk,
+    checksum: Checksum,
+    present: &[u32],
+) -> Result<u32, OpenError> {
+    for number in present.iter().rev() {
+        let bytes = disk.read(&segment::name(*number))?;
+        let mut offset = FRAMES_FROM.min(bytes.len());
+        let mut first = None;
+        while let Ok((header, body)) = frame::parse(checksum, *number, &bytes, offset) {
+            first = first.max(Some(header.first));
+            offset += HEADER + body.len();
+        }
+        if let Some(first) = first {
+            return Ok(first);
+        }
+    }
+    Ok(1)
+}
+
+struct Reader {
+    checksum: Checksum,
+    first: u32,
+    recovered: Recovered,
+    /// The last drain; 0: none yet.
+    drain: u64,
+    /// The highest mark.
+    mark: u64,
+    /// Drains of the segment that are above the mark, and where they begin.
+    unmarked: VecDeque<(u64, usize)>,
+    slots: BTreeMap<u32, Slot>,
+    unsealed: Vec<u32>,
+}
+
+impl Reader {
+    fn new(checksum: Checksum, first: u32) -> Self {
+        Reader {
+            checksum,
+            first,
+            recovered: Recovered::default(),
+            drain: 0,
+            mark: 0,
+            unmarked: VecDeque::new(),
+            slots: BTreeMap::new(),
+            unsealed: Vec::new(),
+        }
+    }
+
+    /// Takes a segment in and says where its frames end.
+    fn segment(
+        &mut self,
+        disk: &dyn Disk,
+        number: u32,
+        bytes: &[u8],
+        last: bool,
+    ) -> Result<usize, OpenError> {
+        let path = || disk.path().join(segment::name(number));
+        self.unmarked.clear();
+        match segment::read_seal(self.checksum, number, bytes) {
+            Ok(Some(_)) if last => return Err(missing(disk, number + 1)),
+            Ok(Some(seal)) => self.mark = self.mark.max(seal.mark),
+            Ok(None) if last => {}
+            Ok(None) => self.unsealed.push(number),
+            Err(trouble) => {
+                return Err(OpenError::Damaged { path: path(), offset: 0, trouble, follows: None });
+            }
+        }
+        let (end, trouble) = self.frames(number, bytes);
+        let clean = bytes[end..].iter().all(|byte| *byte == 0);
+        let follows = if clean { None } else { self.scan(number, bytes, end) };
+        // The first frame of all was synced before the directory had an identity. What is missing
+        // at the end of a segment that is not the last shows by the numbers in the next.
+        let lost = self.drain == 0 || (last && self.drain < self.mark);
+        match trouble {
+            Trouble::Version(found) => {
+                let (found, known) = (found.into(), frame::VERSION.into());
+                Err(OpenError::NewerFormat { path: path(), found, known })
+            }
+            _ if clean && !lost => Ok(end),
+            trouble if !last || lost || trouble == Trouble::Meaning => {
+                let trouble = if clean { Trouble::Gone } else { trouble };
+                Err(OpenError::Damaged { path: path(), offset: end as u64, trouble, follows })
+            }
+            _ => Ok(end),
+        }
+    }
+
+    /// Takes frames in until one is not what belongs there.
+    fn frames(&mut self, number: u32, bytes: &[u8]) -> (usize, Trouble) {
+        let mut offset = FRAMES_FROM.min(bytes.len());
+        loop {
+            match self.frame(number, bytes, offset) {
+                Ok(end) => offset = end,
+                Err(trouble) => return (offset, trouble),
+            }
+        }
+    }
+
+    fn frame(&mut self, number: u32, bytes: &[u8], offset: usize) -> Result<usize, Trouble> {
+        let (header, body) = frame::parse(self.checksum, number, bytes, offset)?;
+        // A log whose beginning was released begins with any number.
+        let released = self.drain == 0 && self.first > 1;
+        let expected = self.drain + 1;
+        if header.drain != expected && !released {
+            return Err(Trouble::Order { found: header.drain, expected });
+        }
+        let records = frame::decode(body)?;
+        self.drain = header.drain;
+        self.mark = self.mark.max(header.mark);
+        self.unmarked.push_back((header.drain, offset));
+        while self.unmarked.front().is_some_and(|(drain, _)| *drain <= self.mark) {
+            self.unmarked.pop_front();
+        }
+        let highest = self.slots.entry(number).or_default();
+        for record in records {
+            *highest = slot_of(&record).map_or(*highest, |slot| slot.max(*highest));
+            self.recovered.absorb(record);
+        }
+        Ok(offset + HEADER + body.len())
+    }
+
+    /// Looks for valid frames from `from` on, byte by byte since the damaged byte may be one of a
+    /// length. Takes their marks in and says where the first begins.
+    fn scan(&mut self, number: u32, bytes: &[u8], from: usize) -> Option<u64> {
+        let plausible = self.drain..self.drain.saturating_add(bytes.len() as u64);
+        let mut found = None;
+        let mut offset = from;
+        while offset + HEADER < bytes.len() {
+            match frame::parse(self.checksum, number, bytes, offset) {
+                Ok((header, body)) if self.drain == 0 || plausible.contains(&header.drain) => {
+                    self.mark = self.mark.max(header.mark);
+                    found = found.or(Some(offset as u64));
+                    offset += HEADER + body.len();
+                }
+                _ => offset += 1,
+            }
+        }
+        found
+    }
+}
+
+/// The slot that a record is about.
+pub(super) fn slot_of(record: &Record) -> Option<Slot> {
+    match record {
+        Record::Accepted { slot, .. } | Record::Chosen { slot, .. } => Some(*slot),
+        _ => None,
+    }
+}
+
+fn missing(disk: &dyn Disk, number: u32) -> OpenError {
+    OpenError::MissingSegment { path: disk.path().join(segment::name(number)) }
+}

@@ -1,0 +1,85 @@
+//! The real file system.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use paxos_actors::log::{Directory, DirectoryLock, LockError, Log, LogOptions, OpenError, format};
+use paxos_core::Recovered;
+
+use crate::story::*;
+
+fn open(path: &Path) -> Result<(Log, Recovered), OpenError> {
+    let options = LogOptions { segment_bytes: 8192 };
+    let (log, recovered, _) = Log::open(Box::new(Directory::new(path)), CLUSTER, NODE, options)?;
+    Ok((log, recovered))
+}
+
+#[test]
+fn a_log_in_a_real_directory_reads_back() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("data");
+    let mut disk = Directory::create(&path).unwrap();
+    let _lock = DirectoryLock::acquire(&path).unwrap();
+    format(&mut disk, &identity()).unwrap();
+    let mut drains = Vec::new();
+    for run in 1..=3 {
+        let (mut log, recovered) = open(&path).unwrap();
+        assert_eq!(recovered, fold(&drains, run));
+        for _ in 0..20 {
+            let number = drains.len() as u64 + 1;
+            let length = if number % 7 == 0 { 20_000 } else { 900 };
+            drains.push(vec![accepted(number, number, &"v".repeat(length)), chosen(number, 1)]);
+            log.append(&drains[drains.len() - 1]).unwrap();
+        }
+        assert!(log.idle().unwrap());
+        assert!(log.segments() > run as u32);
+    }
+    assert_eq!(open(&path).unwrap().1, fold(&drains, 4));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    for entry in fs::read_dir(&path).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+}
+
+#[test]
+fn released_segments_leave_the_real_directory() {
+    let place = tempfile::tempdir().unwrap();
+    format(&mut Directory::new(place.path()), &identity()).unwrap();
+    let (mut log, _) = open(place.path()).unwrap();
+    for slot in 1..=30 {
+        log.append(&[accepted(slot, 1, &"v".repeat(1000))]).unwrap();
+    }
+    log.append(&[paxos_core::Record::Trimmed(paxos_core::Slot(31))]).unwrap();
+    assert!(log.release().unwrap() > 2);
+    drop(log);
+    let segments = fs::read_dir(place.path()).unwrap();
+    let segments = segments
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".seg"));
+    assert_eq!(segments.count(), 1);
+    assert_eq!(open(place.path()).unwrap().1.trimmed, paxos_core::Slot(31));
+}
+
+#[test]
+fn proc8_a_missing_directory_is_a_lost_memory() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("data");
+    assert!(matches!(open(&path), Err(OpenError::LostMemory { .. })));
+    assert!(!path.exists(), "nothing is made by opening");
+    assert!(matches!(DirectoryLock::acquire(&path), Err(LockError::NoDirectory { .. })));
+    fs::create_dir(&path).unwrap();
+    let _lock = DirectoryLock::acquire(&path).unwrap();
+    assert!(matches!(open(&path), Err(OpenError::LostMemory { .. })), "a lock is no data");
+}
+
+#[test]
+fn proc10_two_users_of_one_directory_are_kept_apart() {
+    let place = tempfile::tempdir().unwrap();
+    let lock = DirectoryLock::acquire(place.path()).unwrap();
+    let second = DirectoryLock::acquire(place.path()).unwrap_err();
+    assert!(matches!(second, LockError::Held { .. }), "{second}");
+    assert!(second.to_string().contains("another process is using"), "{second}");
+    drop(lock);
+    DirectoryLock::acquire(place.path()).unwrap();
+}
