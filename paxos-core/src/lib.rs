@@ -3,6 +3,7 @@
 pub mod acceptor;
 pub mod batch;
 pub mod effect;
+mod hash;
 pub mod heartbeat;
 pub mod leadership;
 pub mod learner;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::hash::fnv1a;
 use crate::quorums::{Quorums, QuorumsError};
 use crate::types::{NodeId, Slot};
 
@@ -116,6 +117,11 @@ impl Membership {
         }
         self.alpha = alpha;
         Ok(self)
+    }
+
+    /// Tells memberships apart: nodes of another genesis refuse each other by it.
+    pub fn fingerprint(&self) -> u64 {
+        fnv1a(&postcard::to_stdvec(self).expect("a membership is plain data and always encodes"))
     }
 
     /// Members that keep the chosen values, in order.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::batch::SessionId;
+use crate::hash::fnv1a;
 use crate::value::payload;
 
 /// Why an operation was refused. It certainly had no effect.
@@ -174,13 +175,6 @@ impl Sessions {
         session.used = self.uses;
         self.idle.insert((session.used, id));
     }
-}
-
-/// The 64-bit FNV-1a hash: tells an honest client's mistake, and is the same in every build.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]
