@@ -28,7 +28,7 @@ fn a_log_in_a_real_directory_reads_back() {
         assert_eq!(recovered, fold(&drains, run));
         for _ in 0..20 {
             let number = drains.len() as u64 + 1;
-            let length = if number % 7 == 0 { 20_000 } else { 900 };
+            let length = if number.is_multiple_of(7) { 20_000 } else { 900 };
             drains.push(vec![accepted(number, number, &"v".repeat(length)), chosen(number, 1)]);
             log.append(&drains[drains.len() - 1]).unwrap();
         }
