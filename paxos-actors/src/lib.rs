@@ -1,3 +1,66 @@
-//! The framework: Paxos roles as actors, and the durable log that they write to.
+//! The framework that a replicated service depends on: Paxos roles as actors, a durable log, the
+//! service's state machine, and [`Node`], which starts and stops them as one. It has no rule of the
+//! protocol in it (that is [`paxos_core`]) and does not speak to the network itself (that is
+//! [`paxos_net`]).
+//!
+//! A service is a [`StateMachine`]; everything else is here. `examples/kv.rs` is a whole replicated
+//! key-value store.
+//!
+//! # The graph
+//!
+//! One role, one actor. All actors of a node share one thread; the log's writes, which wait for the
+//! disk, have a thread of their own.
+//!
+//! ```text
+//! clients -> Gateway -> Proposer -> Links to peers -> Acceptor -> Log (write, sync, then send)
+//!   ^          |           ^                                                |
+//!   |          +- relay    +- Leadership <- heartbeats                      v
+//!   +------- Gateway <- Apply (sessions, state machine) <---------- Learner of the leader
+//! ```
+//!
+//! | actor | does | file |
+//! |---|---|---|
+//! | gateway | makes batches of requests, and answers of outcomes; relays to the leader | `gateway` |
+//! | acceptor, proposer, learner, leadership | a pure role: mailbox, `handle`, effects, one timer | `role.rs` |
+//! | log | append, one sync for all that waits, only then send | `log_actor.rs`, [`log`] |
+//! | apply | sessions and the state machine, in the order of the log | `apply.rs` |
+//! | links, endpoint | `paxos_net`; what arrives passes `ingress.rs` | |
+//!
+//! Invariant: a node never goes on half dead. If an actor ends unasked, or the log fails,
+//! [`Node::failed`] says so, and in release builds a panic ends the process.
+//!
+//! # The front door
+//!
+//! ```no_run
+//! use paxos_actors::{InitOptions, Node, NodeConfig, NodeId, StateMachine, init};
+//!
+//! # async fn start<S: StateMachine + Unpin>() -> Result<(), Box<dyn std::error::Error>> {
+//! // Once, on one machine:
+//! let addresses = ["10.0.0.1:7400", "10.0.0.2:7400", "10.0.0.3:7400"].map(String::from);
+//! init(&InitOptions { folder: "my-cluster".into(), addresses: addresses.into() })?;
+//! // On every host, with `cluster.toml` and its own folder `node-N` beside it:
+//! let config = NodeConfig::load("my-cluster/cluster.toml".as_ref(), NodeId(1), None)?;
+//! let mut node = Node::<S>::start(config).await?;
+//! println!("{}", node.failed().await);
+//! # Ok(()) }
+//! ```
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod apply;
+pub mod bootstrap;
+pub mod clock;
+mod failure;
+pub mod gateway;
+mod graph;
+mod ingress;
 pub mod log;
+mod log_actor;
+pub mod messages;
+mod node;
+mod role;
+mod wiring;
+
+pub use bootstrap::{InitError, InitOptions, init, node_folder};
+pub use failure::Failure;
+pub use node::{Node, NodeConfig, StartError};
+pub use paxos_core::{Context, NodeId, StateMachine};

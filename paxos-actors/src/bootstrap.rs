@@ -1,0 +1,127 @@
+//! Makes a new cluster: its file, its certificates, and every node's formatted data directory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use paxos_core::membership::MembershipError;
+use paxos_core::{ClusterId, Membership, NodeId};
+use paxos_net::certs::CertsError;
+use paxos_net::{Authority, ClusterFile, ClusterFileError, Identity, Role};
+use thiserror::Error;
+
+use crate::log::{self, DataIdentity, Directory, DiskError, FormatError};
+
+/// The name of the cluster file in its folder.
+pub const CLUSTER_FILE: &str = "cluster.toml";
+
+/// The name of a node's data directory in its folder.
+pub const DATA: &str = "data";
+
+/// What a new cluster shall be.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// Where its files go. It is made if it is not there, and must not hold a cluster.
+    pub folder: PathBuf,
+    /// `host:port` of each node; they are numbered 1 to n in this order.
+    pub addresses: Vec<String>,
+}
+
+/// Why a cluster could not be made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// There is one already.
+    #[error(
+        "{} is there already: a cluster is made once. Choose another folder, or remove this one if \
+         its cluster is not needed any more",
+        path.display()
+    )]
+    Exists {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// The addresses will not do.
+    #[error(transparent)]
+    Addresses(#[from] ClusterFileError),
+    /// Nor will the membership.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+    /// The certificates could not be made.
+    #[error(transparent)]
+    Certificates(#[from] CertsError),
+    /// A data directory could not be made.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A directory could not be made.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The system has no randomness.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+impl InitError {
+    /// The exit code that fits, after sysexits.h.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            InitError::Write { .. } | InitError::Disk(_) | InitError::Format(_) => 74,
+            InitError::Random(_) => 70,
+            _ => 78,
+        }
+    }
+}
+
+/// The folder of a node beside the cluster file.
+pub fn node_folder(cluster_folder: &Path, node: NodeId) -> PathBuf {
+    cluster_folder.join(format!("node-{}", node.0))
+}
+
+/// Makes a cluster. Each host needs `cluster.toml` and the folder of its node; `client` and `admin`
+/// are for people, and `ca` is best kept off the nodes.
+///
+/// # Errors
+/// See [`InitError`].
+pub fn init(options: &InitOptions) -> Result<ClusterFile, InitError> {
+    let InitOptions { folder, addresses } = options;
+    let cluster = ClusterId(u128::from_le_bytes(random()?));
+    let nodes: BTreeMap<_, _> = (1..).map(NodeId).zip(addresses.iter().cloned()).collect();
+    let text = ClusterFile::new(cluster, nodes.clone()).to_toml();
+    let file = ClusterFile::parse(&text, CLUSTER_FILE)?;
+    let genesis = Membership::of_voters(nodes)?;
+    let path = folder.join(CLUSTER_FILE);
+    if path.exists() {
+        return Err(InitError::Exists { path });
+    }
+    Directory::create(folder)?;
+    let authority = Authority::create(cluster)?;
+    authority.save(&folder.join("ca"))?;
+    let issue = |role: Role, folder: &Path| -> Result<(), InitError> {
+        Ok(authority.issue(&Identity { cluster, role })?.save(folder)?)
+    };
+    issue(Role::Client("client".to_owned()), &folder.join("client"))?;
+    issue(Role::Admin("admin".to_owned()), &folder.join("admin"))?;
+    for node in file.nodes.keys().copied() {
+        let home = node_folder(folder, node);
+        issue(Role::Peer(node), &home)?;
+        let identity = DataIdentity { cluster, node, genesis: genesis.clone() };
+        log::format(&mut Directory::create(home.join(DATA))?, &identity)?;
+    }
+    // Last: a folder with a cluster file has everything else.
+    fs::write(&path, text).map_err(|source| InitError::Write { path, source })?;
+    Ok(file)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], InitError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(InitError::Random)?;
+    Ok(bytes)
+}

@@ -1,0 +1,38 @@
+//! Why a node had to stop by itself.
+
+use paxos_core::NodeId;
+use paxos_net::PeerRefusal;
+use thiserror::Error;
+
+use crate::log::LogError;
+
+/// Why a running node stopped by itself. It never goes on half dead.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The log could not be written. What was not acknowledged may be lost; nothing else is.
+    #[error("the log failed: {0}")]
+    Log(#[from] LogError),
+    /// Other nodes know that this node must not take part.
+    #[error("{by} refuses this node: {refusal}")]
+    Refused {
+        /// Who.
+        by: NodeId,
+        /// Why.
+        refusal: PeerRefusal,
+    },
+    /// An actor ended unasked; its state is gone, and going on would be amnesia.
+    #[error("the {0} stopped unasked: the log of the process should say why; restart the node")]
+    Actor(&'static str),
+}
+
+impl Failure {
+    /// The exit code that fits, after sysexits.h.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Log(_) => 74,
+            Failure::Refused { .. } => 78,
+            Failure::Actor(_) => 70,
+        }
+    }
+}

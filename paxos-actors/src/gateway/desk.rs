@@ -1,0 +1,533 @@
+//! The gateway's desk: every request that waits, and for what. Pure, like a role: inputs in, orders
+//! out, time as an argument.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use paxos_core::batch::{COMMAND_MAX, Commands, Entry};
+use paxos_core::{NodeId, Operation, Origin, Outcome, Rejection, Slot, Time};
+use paxos_net::{
+    Call, Caller, ClientRequest, ClientResponse, Consistency, Forwarded, Refused, Relay, Response,
+    Unavailable,
+};
+
+use crate::messages::{AppliedBatch, Ask, Notice};
+
+/// Limits of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayOptions {
+    /// Batches of this gateway on their way at once; commands gather meanwhile.
+    pub batches_in_flight: usize,
+    /// A batch takes no more commands at this size, in bytes.
+    pub batch_bytes: usize,
+    /// Requests that may wait; more are answered "busy". Default: 16,384.
+    pub requests_max: usize,
+    /// Bytes of payload that may wait; more are answered "busy". Default: 64 MiB.
+    pub bytes_max: usize,
+    /// Questions for a linearizable read on their way at once; reads gather meanwhile. Default: 2.
+    pub reads_in_flight: usize,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        GatewayOptions {
+            batches_in_flight: 4,
+            batch_bytes: 256 << 10,
+            requests_max: 16_384,
+            bytes_max: 64 << 20,
+            reads_in_flight: 2,
+        }
+    }
+}
+
+/// What the desk wants done.
+#[derive(Debug)]
+pub enum Order {
+    /// Hand a batch to the proposer of this node.
+    Propose(u64, Bytes),
+    /// Have a read stamped and confirmed.
+    Read(u64),
+    /// Have queries answered.
+    Ask(Ask),
+    /// Relay to the gateway of a node.
+    Relay(NodeId, Relay),
+    /// Answer somebody.
+    Reply(Asker, ClientResponse),
+    /// Tell somebody how the node is; the id is that of the request.
+    Report(Asker, u64),
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Debug)]
+pub enum Asker {
+    /// A client of this node.
+    Client(Arc<Caller>),
+    /// The gateway of another node.
+    Peer(NodeId),
+}
+
+/// A request that waits.
+#[derive(Clone, Debug)]
+struct Pending {
+    asker: Asker,
+    id: u64,
+    identity: Arc<str>,
+    call: Call,
+    deadline: Time,
+    /// It may have been logged already by somebody whose answer did not come.
+    exposed: bool,
+}
+
+impl Pending {
+    fn size(&self) -> usize {
+        match &self.call {
+            Call::Operate(operation) => operation.size(),
+            Call::Query { query, .. } => query.len() + 32,
+            Call::Status => 0,
+        }
+    }
+}
+
+/// A batch on its way, with those of its requests that are not answered yet.
+#[derive(Debug)]
+struct Batch {
+    slot: Option<Slot>,
+    pending: Vec<Option<Pending>>,
+}
+
+/// Reads that share a question.
+#[derive(Debug)]
+struct Reads {
+    linearizable: bool,
+    pending: Vec<Option<Pending>>,
+}
+
+/// A relay that the leader's gateway did not take is tried again after this.
+const RELAY_AGAIN: Duration = Duration::from_millis(10);
+
+/// The state of a gateway.
+#[derive(Debug)]
+pub struct Desk {
+    me: NodeId,
+    incarnation: u64,
+    options: GatewayOptions,
+    leader: Option<NodeId>,
+    reach: Unavailable,
+    commands: VecDeque<Pending>,
+    queries: VecDeque<Pending>,
+    batches: BTreeMap<u64, Batch>,
+    reads: BTreeMap<u64, Reads>,
+    relayed: BTreeMap<u64, (NodeId, Pending)>,
+    waiting: usize,
+    bytes: usize,
+    names: u64,
+    relay_after: Time,
+    expires: Option<Time>,
+    orders: Vec<Order>,
+}
+
+impl Desk {
+    /// The desk of a node in one run.
+    pub fn new(me: NodeId, incarnation: u64, options: GatewayOptions) -> Self {
+        Desk {
+            me,
+            incarnation,
+            options,
+            leader: None,
+            reach: Unavailable::default(),
+            commands: VecDeque::new(),
+            queries: VecDeque::new(),
+            batches: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            relayed: BTreeMap::new(),
+            waiting: 0,
+            bytes: 0,
+            names: 0,
+            relay_after: Time(0),
+            expires: None,
+            orders: Vec::new(),
+        }
+    }
+
+    /// The leader as known now.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// What is to be done now.
+    pub fn orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.orders)
+    }
+
+    /// Whom the node reaches, for answers to those who wait in vain.
+    pub fn reaches(&mut self, reach: Unavailable) {
+        self.reach = reach;
+    }
+
+    /// Requests of a client.
+    pub fn requests(&mut self, now: Time, caller: Caller, requests: Vec<ClientRequest>) {
+        let identity: Arc<str> = caller.identity.as_str().into();
+        let asker = Asker::Client(Arc::new(caller));
+        for request in requests {
+            self.admit(now, asker.clone(), identity.clone(), request);
+        }
+        self.pump(now);
+    }
+
+    /// What another gateway relays.
+    pub fn relayed(&mut self, now: Time, from: NodeId, relay: Relay) {
+        match relay {
+            Relay::Ask(forwarded) => {
+                for Forwarded { identity, request } in forwarded {
+                    self.admit(now, Asker::Peer(from), identity.into(), request);
+                }
+            }
+            Relay::Tell(responses) => {
+                responses.into_iter().for_each(|response| self.told(now, response));
+            }
+        }
+        self.pump(now);
+    }
+
+    fn admit(&mut self, now: Time, asker: Asker, identity: Arc<str>, request: ClientRequest) {
+        let ClientRequest { id, timeout_ms, call } = request;
+        if let Call::Operate(Operation::Run { command, .. }) = &call
+            && command.len() > COMMAND_MAX
+        {
+            let (size, limit) = (command.len() as u64, COMMAND_MAX as u64);
+            return self.reply(asker, id, Response::Refused(Refused::TooLarge { size, limit }));
+        }
+        let deadline = now.after(Duration::from_millis(timeout_ms.min(TIMEOUT_MAX_MS)));
+        let pending = Pending { asker, id, identity, call, deadline, exposed: false };
+        if let Call::Status = pending.call {
+            return self.orders.push(Order::Report(pending.asker, pending.id));
+        }
+        if self.waiting >= self.options.requests_max
+            || self.bytes + pending.size() > self.options.bytes_max
+        {
+            return self.answer(pending, Response::Refused(Refused::Busy));
+        }
+        self.waiting += 1;
+        self.bytes += pending.size();
+        self.expires = Some(self.expires.map_or(deadline, |known| known.min(deadline)));
+        match pending.call {
+            Call::Query { consistency: Consistency::Local { after }, .. } => {
+                let applied = if after == Slot(0) { after } else { after.next() };
+                let name = self.name();
+                let reads = Reads { linearizable: false, pending: vec![Some(pending)] };
+                self.reads.insert(name, reads);
+                self.ask(name, applied);
+            }
+            Call::Operate(_) => self.commands.push_back(pending),
+            Call::Query { .. } | Call::Status => self.queries.push_back(pending),
+        }
+    }
+
+    fn name(&mut self) -> u64 {
+        self.names += 1;
+        self.names
+    }
+
+    fn reply(&mut self, asker: Asker, id: u64, response: Response) {
+        let response = ClientResponse { id, leader: self.leader, response };
+        self.orders.push(Order::Reply(asker, response));
+    }
+
+    fn answer(&mut self, pending: Pending, response: Response) {
+        self.reply(pending.asker, pending.id, response);
+    }
+
+    fn settle(&mut self, pending: Pending, response: Response) {
+        self.waiting -= 1;
+        self.bytes -= pending.size();
+        self.answer(pending, response);
+    }
+
+    fn put_back(&mut self, pending: Pending) {
+        match pending.call {
+            Call::Operate(_) => self.commands.push_front(pending),
+            Call::Query { .. } | Call::Status => self.queries.push_front(pending),
+        }
+    }
+
+    /// Sends on what can go.
+    fn pump(&mut self, now: Time) {
+        match self.leader {
+            Some(leader) if leader == self.me => {
+                self.propose();
+                self.read();
+            }
+            Some(leader) if now >= self.relay_after => self.relay(now, leader),
+            Some(_) | None => {}
+        }
+    }
+
+    fn propose(&mut self) {
+        while self.batches.len() < self.options.batches_in_flight && !self.commands.is_empty() {
+            let (mut entries, mut identities) = (Vec::new(), Vec::<Arc<str>>::new());
+            let (mut pending, mut bytes) = (Vec::new(), 0);
+            while let Some(next) = self.commands.front() {
+                bytes += next.size();
+                if !pending.is_empty() && bytes > self.options.batch_bytes {
+                    break;
+                }
+                let Some(next) = self.commands.pop_front() else { break };
+                if let Call::Operate(operation) = &next.call {
+                    let identity = place(&mut identities, &next.identity);
+                    entries.push(Entry { identity, operation: operation.clone() });
+                    pending.push(Some(next));
+                }
+            }
+            let number = self.name();
+            let identities = identities.iter().map(ToString::to_string).collect();
+            let origin = Origin { node: self.me, incarnation: self.incarnation, number };
+            let commands = Commands { origin, identities, entries };
+            self.batches.insert(number, Batch { slot: None, pending });
+            self.orders.push(Order::Propose(number, commands.encode()));
+        }
+    }
+
+    fn read(&mut self) {
+        let asked = self.reads.values().filter(|reads| reads.linearizable).count();
+        if asked < self.options.reads_in_flight && !self.queries.is_empty() {
+            let name = self.name();
+            let pending = self.queries.drain(..).map(Some).collect();
+            self.reads.insert(name, Reads { linearizable: true, pending });
+            self.orders.push(Order::Read(name));
+        }
+    }
+
+    /// Passes everything on to the leader; what was itself passed on goes back, or two gateways
+    /// that each take the other for the leader would play ball with it.
+    fn relay(&mut self, now: Time, leader: NodeId) {
+        let (mut forwarded, mut bytes) = (Vec::new(), 0);
+        let waiting: Vec<_> = self.commands.drain(..).chain(self.queries.drain(..)).collect();
+        for pending in waiting {
+            if matches!(pending.asker, Asker::Peer(_)) {
+                self.settle(pending, Response::Refused(Refused::Busy));
+                continue;
+            }
+            bytes += pending.size();
+            if !forwarded.is_empty() && bytes > RELAY_BYTES {
+                let chunk = std::mem::take(&mut forwarded);
+                self.orders.push(Order::Relay(leader, Relay::Ask(chunk)));
+                bytes = pending.size();
+            }
+            let id = self.name();
+            let timeout_ms = pending.deadline.since(now).as_millis() as u64;
+            let request = ClientRequest { id, timeout_ms, call: pending.call.clone() };
+            forwarded.push(Forwarded { identity: pending.identity.to_string(), request });
+            self.relayed.insert(id, (leader, pending));
+        }
+        if !forwarded.is_empty() {
+            self.orders.push(Order::Relay(leader, Relay::Ask(forwarded)));
+        }
+    }
+
+    /// A relay found the link down or full: nothing of it has left.
+    pub fn relay_failed(&mut self, now: Time, relay: Relay) {
+        self.relay_after = now.after(RELAY_AGAIN);
+        let Relay::Ask(forwarded) = relay else { return };
+        for Forwarded { request, .. } in forwarded.into_iter().rev() {
+            if let Some((_, pending)) = self.relayed.remove(&request.id) {
+                self.put_back(pending);
+            }
+        }
+    }
+
+    fn told(&mut self, now: Time, told: ClientResponse) {
+        let Some((_, pending)) = self.relayed.remove(&told.id) else { return };
+        let again =
+            matches!(told.response, Response::Refused(Refused::Busy | Refused::Unavailable(_)));
+        if again && pending.deadline > now.after(RELAY_AGAIN) {
+            self.relay_after = now.after(RELAY_AGAIN);
+            self.put_back(pending);
+        } else {
+            self.settle(pending, told.response);
+        }
+    }
+
+    /// Our link to a node came up or went down: its answers may be lost.
+    pub fn link_changed(&mut self, now: Time, peer: NodeId, up: bool) {
+        if !up {
+            self.call_back(|to| to == peer);
+        }
+        self.pump(now);
+    }
+
+    /// Takes back what waits for an answer of some node. It may have been logged; sessions make it
+    /// safe to send it again.
+    fn call_back(&mut self, from: impl Fn(NodeId) -> bool) {
+        let lost: Vec<_> =
+            self.relayed.iter().filter(|(_, (to, _))| from(*to)).map(|(id, _)| *id).collect();
+        for id in lost.into_iter().rev() {
+            if let Some((_, pending)) = self.relayed.remove(&id) {
+                self.put_back(Pending { exposed: true, ..pending });
+            }
+        }
+    }
+
+    /// What the proposer and the leadership say.
+    pub fn notice(&mut self, now: Time, notice: Notice) {
+        match notice {
+            Notice::Proposed(ticket, slot) => {
+                if let Some(batch) = self.batches.get_mut(&ticket) {
+                    batch.slot = Some(slot);
+                }
+            }
+            Notice::Refused(ticket, _) => self.refused(ticket),
+            Notice::ReadReady(ticket, next) => self.ask(ticket, Slot(next.0 - 1)),
+            Notice::Led(change) => {
+                self.leader = change.leader.map(|ballot| ballot.node);
+                if let Some(leader) = self.leader {
+                    self.call_back(|to| to != leader);
+                }
+                self.pump(now);
+            }
+        }
+    }
+
+    /// The proposer did not take it, so it certainly was not logged: it waits for the next leader.
+    fn refused(&mut self, ticket: u64) {
+        if let Some(batch) = self.batches.remove(&ticket) {
+            batch.pending.into_iter().rev().flatten().for_each(|pending| self.put_back(pending));
+        }
+        if let Some(reads) = self.reads.remove(&ticket) {
+            reads.pending.into_iter().rev().flatten().for_each(|pending| self.put_back(pending));
+        }
+    }
+
+    fn ask(&mut self, ticket: u64, applied: Slot) {
+        let Some(reads) = self.reads.get(&ticket) else { return };
+        let until = reads.pending.iter().flatten().map(|pending| pending.deadline).max();
+        let query = |pending: &Option<Pending>| match pending.as_ref().map(|pending| &pending.call)
+        {
+            Some(Call::Query { query, .. }) => query.clone(),
+            Some(Call::Operate(_) | Call::Status) | None => Bytes::new(),
+        };
+        let queries = reads.pending.iter().map(query).collect();
+        let until = until.unwrap_or_default();
+        self.orders.push(Order::Ask(Ask { ticket, applied, until, queries }));
+    }
+
+    /// Queries were answered, in order.
+    pub fn answered(
+        &mut self,
+        now: Time,
+        ticket: u64,
+        slot: Slot,
+        answers: Vec<Result<Bytes, Rejection>>,
+    ) {
+        let Some(reads) = self.reads.remove(&ticket) else { return };
+        for (pending, answer) in reads.pending.into_iter().zip(answers) {
+            let Some(pending) = pending else { continue };
+            let response = match answer {
+                Ok(answer) => Response::Answer { slot, answer },
+                Err(rejection) => Response::Refused(Refused::Rejected(rejection)),
+            };
+            self.settle(pending, response);
+        }
+        self.pump(now);
+    }
+
+    /// Everything up to a slot is applied, among it these batches of this gateway.
+    pub fn applied(&mut self, now: Time, applied: Vec<AppliedBatch>, upto: Slot) {
+        for AppliedBatch { origin, outcomes } in applied {
+            let Some(batch) = self.batches.remove(&origin.number) else { continue };
+            for (pending, outcome) in batch.pending.into_iter().zip(outcomes) {
+                let Some(pending) = pending else { continue };
+                let response = match outcome {
+                    Outcome::Rejected(rejection) => Response::Refused(Refused::Rejected(rejection)),
+                    done => Response::Done(done),
+                };
+                self.settle(pending, response);
+            }
+        }
+        // The slot of a batch holds something else: it was certainly not applied, and never will.
+        let passed = |batch: &Batch| batch.slot.is_some_and(|slot| slot <= upto);
+        let lost: Vec<_> = self
+            .batches
+            .iter()
+            .filter(|(_, batch)| passed(batch))
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        lost.into_iter().rev().for_each(|ticket| self.refused(ticket));
+        self.pump(now);
+    }
+
+    /// Answers those whose time is over, and tries again what waited for a link.
+    pub fn tick(&mut self, now: Time) {
+        if self.expires.is_some_and(|expires| expires <= now) {
+            self.expire(now);
+        }
+        self.pump(now);
+    }
+
+    fn expire(&mut self, now: Time) {
+        let late = |pending: &Pending| pending.deadline <= now;
+        let mut over: Vec<(Pending, bool)> = Vec::new();
+        for queue in [&mut self.commands, &mut self.queries] {
+            let (gone, left) = queue.drain(..).partition(late);
+            *queue = left;
+            let gone: VecDeque<Pending> = gone;
+            over.extend(gone.into_iter().map(|pending| {
+                let exposed = pending.exposed;
+                (pending, exposed)
+            }));
+        }
+        for batch in self.batches.values_mut() {
+            let pending = batch.pending.iter_mut();
+            let gone = pending.filter_map(|pending| pending.take_if(|pending| late(pending)));
+            over.extend(gone.map(|pending| (pending, true)));
+        }
+        for reads in self.reads.values_mut() {
+            let pending = reads.pending.iter_mut();
+            let gone = pending.filter_map(|pending| pending.take_if(|pending| late(pending)));
+            over.extend(gone.map(|pending| (pending, false)));
+        }
+        // A question that nobody waits for any more is forgotten with its last asker.
+        self.reads.retain(|_, reads| reads.pending.iter().any(Option::is_some));
+        let relayed = std::mem::take(&mut self.relayed);
+        for (id, (to, pending)) in relayed {
+            match late(&pending) {
+                true => over.push((pending, true)),
+                false => drop(self.relayed.insert(id, (to, pending))),
+            }
+        }
+        self.expires = self.earliest();
+        for (pending, exposed) in over {
+            let why = self.reach;
+            let unknown = exposed && matches!(pending.call, Call::Operate(_));
+            let response = match unknown {
+                true => Response::Unknown { why },
+                false => Response::Refused(Refused::Unavailable(why)),
+            };
+            self.settle(pending, response);
+        }
+    }
+
+    fn earliest(&self) -> Option<Time> {
+        let queued = self.commands.iter().chain(&self.queries);
+        let batches = self.batches.values().flat_map(|batch| batch.pending.iter().flatten());
+        let reads = self.reads.values().flat_map(|reads| reads.pending.iter().flatten());
+        let relayed = self.relayed.values().map(|(_, pending)| pending);
+        let all = queued.chain(batches).chain(reads).chain(relayed);
+        all.map(|pending| pending.deadline).min()
+    }
+}
+
+/// A relay takes no more requests at this size, in bytes; one that is larger travels alone.
+const RELAY_BYTES: usize = 256 << 10;
+
+/// A client waits no longer than this, in milliseconds: one hour.
+const TIMEOUT_MAX_MS: u64 = 3_600_000;
+
+fn place(identities: &mut Vec<Arc<str>>, identity: &Arc<str>) -> u32 {
+    let found = identities.iter().position(|known| known == identity);
+    found.unwrap_or_else(|| {
+        identities.push(identity.clone());
+        identities.len() - 1
+    }) as u32
+}

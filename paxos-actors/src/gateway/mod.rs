@@ -1,0 +1,210 @@
+//! The gateway: where clients' requests become batches, and outcomes become answers. Any node's
+//! gateway serves any client; one that does not lead relays to the leader's.
+
+mod desk;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
+};
+use paxos_core::{Envelope, Inside, Message, NodeId, RoleKind, Slot, Status};
+use paxos_net::{ClientResponse, NodeReport, Relay, Response, Unavailable};
+
+pub use desk::{Desk, GatewayOptions};
+use desk::{Asker, Order};
+
+use crate::clock;
+use crate::failure::Failure;
+use crate::messages::{Describe, GatewayInput, Notice};
+use crate::wiring::Wires;
+
+/// How often the desk looks for requests whose time is over.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How often the gateway asks the leadership whom it reaches.
+const REACH: Duration = Duration::from_millis(200);
+
+/// Inputs that may wait for the gateway before clients are told to try again.
+pub const MAILBOX: usize = 4096;
+
+/// The actor around a [`Desk`].
+pub struct GatewayActor {
+    desk: Desk,
+    wires: Wires,
+    address: String,
+    applied: Slot,
+    /// The leader as known now, for those who cannot ask an actor; 0: none.
+    leader: Arc<AtomicU64>,
+}
+
+impl GatewayActor {
+    /// The gateway of a node that clients reach at `address`.
+    pub fn new(
+        options: GatewayOptions,
+        address: String,
+        applied: Slot,
+        leader: Arc<AtomicU64>,
+        wires: Wires,
+    ) -> Self {
+        let desk = Desk::new(wires.me, wires.incarnation, options);
+        GatewayActor { desk, wires, address, applied, leader }
+    }
+
+    fn inside(&self, message: Inside) {
+        let (from, to) = (self.wires.me, self.wires.me);
+        self.wires.dispatch([Envelope { from, to, message: Message::Inside(message) }]);
+    }
+
+    fn obey(&mut self, context: &mut Context<Self>) {
+        let mut clients: Vec<(Arc<paxos_net::Caller>, Vec<ClientResponse>)> = Vec::new();
+        let mut peers: Vec<(NodeId, Vec<ClientResponse>)> = Vec::new();
+        for order in self.desk.orders() {
+            match order {
+                Order::Propose(ticket, bytes) => self.inside(Inside::Propose { ticket, bytes }),
+                Order::Read(ticket) => self.inside(Inside::Read { ticket }),
+                Order::Ask(ask) => self.wires.ask.do_send(ask),
+                Order::Relay(to, relay) => self.relay(to, relay),
+                Order::Report(asker, id) => self.report(asker, id, context),
+                Order::Reply(Asker::Client(caller), response) => match clients.last_mut() {
+                    Some((last, batch)) if Arc::ptr_eq(last, &caller) => batch.push(response),
+                    _ => clients.push((caller, vec![response])),
+                },
+                Order::Reply(Asker::Peer(peer), response) => match peers.last_mut() {
+                    Some((last, batch)) if *last == peer => batch.push(response),
+                    _ => peers.push((peer, vec![response])),
+                },
+            }
+        }
+        for (caller, responses) in clients {
+            caller.replies.send(responses);
+        }
+        for (peer, responses) in peers {
+            self.tell(peer, responses);
+        }
+    }
+
+    fn relay(&mut self, to: NodeId, relay: Relay) {
+        let link = self.wires.links.get().and_then(|links| links.get(&to));
+        if !link.is_some_and(|link| link.relay(&relay)) {
+            self.desk.relay_failed(clock::now(), relay);
+        }
+    }
+
+    /// Answers the gateway of a peer. What is lost here it asks again, by session and sequence.
+    fn tell(&self, peer: NodeId, responses: Vec<ClientResponse>) {
+        let count = responses.len() as u64;
+        let link = self.wires.links.get().and_then(|links| links.get(&peer));
+        if !link.is_some_and(|link| link.relay(&Relay::Tell(responses))) {
+            self.wires.dropped.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks every role of this node what it knows, then answers.
+    fn report(&self, asker: Asker, id: u64, context: &mut Context<Self>) {
+        let (wires, address, applied) = (self.wires.clone(), self.address.clone(), self.applied);
+        let leader = self.desk.leader();
+        context.spawn(
+            async move {
+                let status = describe(&wires, None).await;
+                let links = wires.links.get().into_iter().flatten();
+                let report = NodeReport {
+                    node: wires.me,
+                    address,
+                    status,
+                    applied,
+                    links: links.map(|(peer, link)| (*peer, link.report())).collect(),
+                };
+                let response = Response::Status(Box::new(report));
+                let response = ClientResponse { id, leader, response };
+                match asker {
+                    Asker::Client(caller) => caller.replies.send(vec![response]),
+                    Asker::Peer(_) => {}
+                }
+            }
+            .into_actor(self),
+        );
+    }
+
+    fn measure_reach(&self) -> ResponseActFuture<Self, ()> {
+        let wires = self.wires.clone();
+        let describe = async move { describe(&wires, Some(RoleKind::Leadership)).await };
+        Box::pin(describe.into_actor(self).map(|status, actor, _| {
+            actor.desk.reaches(Unavailable {
+                reached: status.reached_weight,
+                total: status.total_weight,
+                needed: status.needed_weight,
+            });
+        }))
+    }
+}
+
+/// What the roles of a node, or one of them, know.
+async fn describe(wires: &Wires, only: Option<RoleKind>) -> Status {
+    let mut status = Status::default();
+    for (kind, role) in &wires.roles {
+        if only.is_none_or(|only| only == *kind)
+            && let Ok(described) = role.describe.send(Describe(status.clone())).await
+        {
+            status = described.0;
+        }
+    }
+    status
+}
+
+impl Actor for GatewayActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        context.set_mailbox_capacity(MAILBOX);
+        context.run_interval(TICK, |actor, context| {
+            actor.desk.tick(clock::now());
+            actor.obey(context);
+        });
+        context.spawn(self.measure_reach());
+        context.run_interval(REACH, |actor, context| {
+            context.spawn(actor.measure_reach());
+        });
+    }
+}
+
+impl Drop for GatewayActor {
+    fn drop(&mut self) {
+        self.wires.fail(Failure::Actor("gateway"));
+    }
+}
+
+impl Handler<GatewayInput> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, input: GatewayInput, context: &mut Context<Self>) {
+        let now = clock::now();
+        match input {
+            GatewayInput::Requests(caller, requests) => self.desk.requests(now, caller, requests),
+            GatewayInput::Relayed(from, relay) => self.desk.relayed(now, from, relay),
+            GatewayInput::LinkChanged(peer, up) => self.desk.link_changed(now, peer, up),
+            GatewayInput::Notices(notices) => {
+                for notice in notices {
+                    if let Notice::Led(change) = &notice {
+                        let leader = change.leader.map(|ballot| ballot.node);
+                        tracing::info!(node = %self.wires.me, leader = ?leader, why = change.why,
+                            "leadership changed");
+                        let id = leader.map_or(0, |leader| leader.0);
+                        self.leader.store(id, Ordering::Relaxed);
+                    }
+                    self.desk.notice(now, notice);
+                }
+            }
+            GatewayInput::Applied(batches, upto) => {
+                self.applied = upto;
+                self.desk.applied(now, batches, upto);
+            }
+            GatewayInput::Answered { ticket, slot, answers } => {
+                self.desk.answered(now, ticket, slot, answers);
+            }
+        }
+        self.obey(context);
+    }
+}

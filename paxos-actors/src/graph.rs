@@ -1,0 +1,67 @@
+//! The graph of a node, for people.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use paxos_core::{HeartbeatOptions, Membership, NodeId};
+use paxos_net::{ClusterFile, Codec, format_duration};
+
+use crate::gateway::GatewayOptions;
+
+/// Draws the graph that is built, and the configuration that it is built with.
+pub fn draw(
+    cluster: &ClusterFile,
+    me: NodeId,
+    folder: &Path,
+    leadership: &HeartbeatOptions,
+    gateway: &GatewayOptions,
+    genesis: &Membership,
+) -> String {
+    let quorums = &genesis.quorums;
+    let all: Vec<_> = quorums.acceptors().collect();
+    let codec = match cluster.net.codec {
+        Codec::Binary => "binary (postcard)",
+        Codec::Json => "json",
+    };
+    let mut text = String::from(GRAPH);
+    let mut line = |name: &str, value: String| {
+        writeln!(text, "  {name:<12}{value}").expect("a string takes any line");
+    };
+    line("node", format!("{} of cluster {}", me.0, cluster.cluster));
+    for (node, address) in &cluster.nodes {
+        let this = if *node == me { " (this node)" } else { "" };
+        line("member", format!("{} at {address}{this}", node.0));
+    }
+    line(
+        "quorums",
+        format!(
+            "{} in phase 1, {} in phase 2, of {}",
+            quorums.phase1(),
+            quorums.phase2(),
+            quorums.weight(&all)
+        ),
+    );
+    line("window", format!("{} slots", genesis.alpha));
+    line(
+        "leadership",
+        format!(
+            "heartbeat every {}, suspects after {}, spread {}",
+            format_duration(leadership.interval),
+            format_duration(leadership.suspect_after),
+            format_duration(leadership.spread)
+        ),
+    );
+    line(
+        "batching",
+        format!("{} in flight, up to {} bytes", gateway.batches_in_flight, gateway.batch_bytes),
+    );
+    line("codec", codec.to_owned());
+    line("folder", folder.display().to_string());
+    text
+}
+
+const GRAPH: &str = "\
+clients -> gateway -> proposer -> links -> acceptor -> log -> learner -> apply -> gateway -> clients
+             |           ^          |
+             +- relay    +--- leadership <- heartbeats
+";

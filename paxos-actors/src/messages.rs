@@ -1,0 +1,107 @@
+//! What actors of one node send each other. Batches travel, never single commands.
+
+use actix::{Message as ActixMessage, MessageResponse};
+use bytes::Bytes;
+use paxos_core::{
+    Change, Message, NodeId, Origin, Outcome, PeerRun, Persist, Refusal, Rejection, Slot, Status,
+    Time, Value,
+};
+use paxos_net::{Caller, ClientRequest, Relay};
+use tokio::sync::oneshot;
+
+/// To a role: messages, each with the node that it came from.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Deliver(pub Vec<(NodeId, Message)>);
+
+/// To a role: add what you know.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "Described")]
+pub struct Describe(pub Status);
+
+/// The answer to [`Describe`].
+#[derive(Debug, MessageResponse)]
+pub struct Described(pub Status);
+
+/// To the log.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub enum Write {
+    /// Write, sync, then send.
+    Persist(Vec<Persist>),
+    /// Remember the run of a peer, then say so.
+    Remember {
+        /// The peer.
+        node: NodeId,
+        /// Its run; `None`: nothing new, but all before it must be synced.
+        run: Option<PeerRun>,
+        /// To whom.
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// To the state machine: chosen values, in order.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Decided(pub Vec<(Slot, Value)>);
+
+/// To the state machine: answer these once so much is applied.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Ask {
+    /// The gateway's name for them.
+    pub ticket: u64,
+    /// The last slot that must be applied at least.
+    pub applied: Slot,
+    /// Nobody waits any more after this.
+    pub until: Time,
+    /// The encoded queries.
+    pub queries: Vec<Bytes>,
+}
+
+/// To the gateway.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub enum GatewayInput {
+    /// Requests of a client.
+    Requests(Caller, Vec<ClientRequest>),
+    /// What another gateway relays.
+    Relayed(NodeId, Relay),
+    /// Our link to a node came up or went down.
+    LinkChanged(NodeId, bool),
+    /// What the proposer and the leadership say.
+    Notices(Vec<Notice>),
+    /// What has been applied.
+    Applied(Vec<AppliedBatch>, Slot),
+    /// Queries that were answered.
+    Answered {
+        /// The gateway's name for them.
+        ticket: u64,
+        /// The last slot applied in the state that was read.
+        slot: Slot,
+        /// The answers, in order.
+        answers: Vec<Result<Bytes, Rejection>>,
+    },
+}
+
+/// What roles tell the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A batch has a slot.
+    Proposed(u64, Slot),
+    /// A batch or a read was not taken.
+    Refused(u64, Refusal),
+    /// A read may be answered once everything below the slot is applied.
+    ReadReady(u64, Slot),
+    /// The leader changed.
+    Led(Change),
+}
+
+/// What became of a batch that this node's gateway made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedBatch {
+    /// Its name.
+    pub origin: Origin,
+    /// The outcome of each of its operations.
+    pub outcomes: Vec<Outcome>,
+}

@@ -1,0 +1,379 @@
+//! A node: the whole graph, started and stopped as one.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use actix::{Actor, Context};
+use paxos_core::{
+    Acceptor, AcceptorOptions, Configurations, Elector, Envelope, HeartbeatOptions,
+    HeartbeatPolicy, Learner, LearnerOptions, Message, NodeId, Proposer, ProposerOptions, Replica,
+    Role, RoleKind, Slot, StateMachine,
+};
+use paxos_net::{
+    BindError, Client, ClientConfig, ClientError, ClusterFile, ClusterFileError, Consistency,
+    Credentials, CredentialsError, Endpoint, EndpointConfig,
+};
+use thiserror::Error;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::apply::ApplyActor;
+use crate::bootstrap::{DATA, node_folder};
+use crate::clock;
+use crate::failure::Failure;
+use crate::gateway::{GatewayActor, GatewayOptions};
+use crate::graph;
+use crate::ingress::Ingress;
+use crate::log::{Directory, DirectoryLock, LockError, Log, LogOptions, OpenError};
+use crate::log_actor::LogActor;
+use crate::role::RoleActor;
+use crate::wiring::{RoleAddress, Wires, Wiring};
+
+/// What a node needs to know to start.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Its cluster.
+    pub cluster: ClusterFile,
+    /// Which of the nodes it is.
+    pub node: NodeId,
+    /// Its folder: certificate, key and data directory.
+    pub folder: PathBuf,
+    /// Where to listen, if not where the others reach it.
+    pub bind: Option<SocketAddr>,
+}
+
+impl NodeConfig {
+    /// Reads the cluster file. The node's folder is the one beside it, unless one is named.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn load(
+        cluster_file: &Path,
+        node: NodeId,
+        folder: Option<PathBuf>,
+    ) -> Result<Self, StartError> {
+        let cluster = ClusterFile::load(cluster_file)?;
+        let beside = cluster_file.parent().unwrap_or(Path::new("."));
+        let folder = folder.unwrap_or_else(|| node_folder(beside, node));
+        Ok(NodeConfig { cluster, node, folder, bind: None })
+    }
+}
+
+/// Why a node did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The cluster file was refused.
+    #[error(transparent)]
+    ClusterFile(#[from] ClusterFileError),
+    /// The cluster file does not name the node.
+    #[error("the cluster file names no node {}: it has {known}", node.0)]
+    NoSuchNode {
+        /// Which.
+        node: NodeId,
+        /// Those it names.
+        known: String,
+    },
+    /// The certificate was refused.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The data directory is in use.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The log could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The endpoint could not be made.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The address does not resolve.
+    #[error("cannot listen on {address}: {reason}. Name another address to bind, or mend the file")]
+    Address {
+        /// Which.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// The system lacks something.
+    #[error("the system gives no {what}: {reason}")]
+    System {
+        /// What it lacks.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl StartError {
+    /// The exit code that fits, after sysexits.h.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Open(
+                OpenError::Damaged { .. }
+                | OpenError::DamagedIdentity { .. }
+                | OpenError::MissingSegment { .. }
+                | OpenError::Disk(_)
+                | OpenError::Log(_),
+            )
+            | StartError::Lock(LockError::Io { .. }) => 74,
+            StartError::System { .. } => 70,
+            _ => 78,
+        }
+    }
+}
+
+/// A running node of a service. It lives on the actix `System` that it was started on.
+pub struct Node<S: StateMachine> {
+    wires: Wires,
+    endpoint: Endpoint,
+    address: SocketAddr,
+    graph: String,
+    client: Client,
+    failures: UnboundedReceiver<Failure>,
+    _lock: DirectoryLock,
+    service: PhantomData<fn() -> S>,
+}
+
+/// The contexts of all actors of a node: they have addresses before anything runs.
+struct Contexts<S: StateMachine + Unpin> {
+    acceptor: Context<RoleActor<Acceptor>>,
+    proposer: Context<RoleActor<Proposer>>,
+    learner: Context<RoleActor<Learner>>,
+    elector: Context<RoleActor<Elector<HeartbeatPolicy>>>,
+    log: Context<LogActor>,
+    apply: Context<ApplyActor<S>>,
+    gateway: Context<GatewayActor>,
+}
+
+impl<S: StateMachine + Unpin> Contexts<S> {
+    fn new() -> Self {
+        Contexts {
+            acceptor: Context::new(),
+            proposer: Context::new(),
+            learner: Context::new(),
+            elector: Context::new(),
+            log: Context::new(),
+            apply: Context::new(),
+            gateway: Context::new(),
+        }
+    }
+
+    fn wire(
+        &self,
+        me: NodeId,
+        incarnation: u64,
+        failures: tokio::sync::mpsc::UnboundedSender<Failure>,
+    ) -> Wires {
+        let apply = actix::AsyncContext::address(&self.apply);
+        Arc::new(Wiring {
+            me,
+            incarnation,
+            roles: BTreeMap::from([
+                (RoleKind::Acceptor, role_address(&self.acceptor)),
+                (RoleKind::Proposer, role_address(&self.proposer)),
+                (RoleKind::Learner, role_address(&self.learner)),
+                (RoleKind::Leadership, role_address(&self.elector)),
+            ]),
+            log: actix::AsyncContext::address(&self.log).recipient(),
+            apply: apply.clone().recipient(),
+            ask: apply.recipient(),
+            gateway: actix::AsyncContext::address(&self.gateway).recipient(),
+            links: OnceLock::new(),
+            failures,
+            stopping: AtomicBool::new(false),
+            writing: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+        })
+    }
+}
+
+fn role_address<R: Role + Unpin + 'static>(context: &Context<RoleActor<R>>) -> RoleAddress {
+    let address = actix::AsyncContext::address(context);
+    RoleAddress { deliver: address.clone().recipient(), describe: address.recipient() }
+}
+
+impl<S: StateMachine + Unpin> Node<S> {
+    /// Starts a node: reads its log, applies what is chosen, listens, dials its peers.
+    ///
+    /// Call it on an actix `System`, for example inside `actix_rt::System::new().block_on(..)`.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let NodeConfig { cluster, node: me, folder, bind } = config;
+        let address = cluster.address(me).map(str::to_owned).ok_or_else(|| {
+            let known: Vec<_> = cluster.nodes.keys().map(|node| node.0.to_string()).collect();
+            StartError::NoSuchNode { node: me, known: known.join(", ") }
+        })?;
+        let credentials = Credentials::load(&folder)?;
+        let client_credentials = Credentials::load(&folder)?;
+        let data = folder.join(DATA);
+        let lock = lock(&data)?;
+        let options = LogOptions { segment_bytes: cluster.log.segment_bytes };
+        let disk = Box::new(Directory::new(&data));
+        let (log, recovered, identity) = Log::open(disk, cluster.cluster, me, options)?;
+        let incarnation = log.incarnation();
+        let genesis = Configurations::genesis(identity.genesis.clone());
+
+        let learner =
+            Learner::recover(me, LearnerOptions::default(), genesis.clone(), &recovered);
+        let mut replica = Replica::<S>::new();
+        for (slot, value) in learner.chosen(Slot::FIRST) {
+            replica.apply(slot, value, genesis.at(slot).sessions_max);
+        }
+        let leadership = heartbeat_options(&cluster);
+        let proposer = proposer_options(&leadership);
+        let gateway = gateway_options(&cluster);
+        let graph = graph::draw(&cluster, me, &folder, &leadership, &gateway, &identity.genesis);
+
+        let (failing, failures) = unbounded_channel();
+        let contexts = Contexts::<S>::new();
+        let wires = contexts.wire(me, incarnation, failing);
+        let leader = Arc::new(AtomicU64::new(0));
+        let ingress = Ingress::new(wires.clone(), leader.clone(), recovered.peers.clone());
+        let endpoint = Endpoint::bind(EndpointConfig {
+            node: me,
+            cluster: cluster.cluster,
+            genesis: identity.genesis.fingerprint(),
+            incarnation,
+            nonce: random()?,
+            credentials,
+            bind: bind.map_or_else(|| resolve(&address), Ok)?,
+            codec: cluster.net.codec,
+            limits: cluster.limits.limits(),
+            addresses: cluster.nodes.clone(),
+            service: Arc::new(ingress),
+        })?;
+        let listening = endpoint.local_addr().map_err(|error| StartError::Address {
+            address: address.clone(),
+            reason: error.to_string(),
+        })?;
+        let others = cluster.nodes.iter().filter(|(node, _)| **node != me);
+        let links = others.map(|(node, address)| (*node, endpoint.link(*node, address.clone())));
+        if wires.links.set(links.collect()).is_err() {
+            unreachable!("the links of a node are made once, here");
+        }
+
+        let now = clock::now();
+        let seed = random()?;
+        let policy = HeartbeatPolicy::new(me, incarnation, leadership, genesis.clone(), seed, now);
+        let advanced = learner.advanced();
+        let applied = replica.applied();
+        let role = |wires: &Wires| wires.clone();
+        let acceptor = Acceptor::recover(me, AcceptorOptions::default(), &recovered);
+        contexts.acceptor.run(RoleActor::new("acceptor", acceptor, role(&wires)));
+        let proposer = Proposer::new(me, incarnation, proposer, genesis.clone());
+        contexts.proposer.run(RoleActor::new("proposer", proposer, role(&wires)));
+        contexts.learner.run(RoleActor::new("learner", learner, role(&wires)));
+        let elector = Elector::new(me, policy);
+        contexts.elector.run(RoleActor::new("leadership", elector, role(&wires)));
+        let log = LogActor::new(log, wires.clone())
+            .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
+        contexts.log.run(log);
+        contexts.apply.run(ApplyActor::new(replica, genesis, wires.clone()));
+        contexts.gateway.run(GatewayActor::new(gateway, address.clone(), applied, leader, wires.clone()));
+        wires.dispatch([Envelope { from: me, to: me, message: Message::Inside(advanced) }]);
+
+        let client = Client::new(ClientConfig {
+            via: Some(address),
+            ..ClientConfig::new(cluster, client_credentials)
+        })
+        .map_err(|error| StartError::System { what: "client", reason: error.to_string() })?;
+        let address = listening;
+        let service = PhantomData;
+        Ok(Node { wires, endpoint, address, graph, client, failures, _lock: lock, service })
+    }
+
+    /// The graph of actors that was built, for people.
+    pub fn graph(&self) -> &str {
+        &self.graph
+    }
+
+    /// Where the node listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Has a command logged, applied and answered, through this node.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn propose(&self, command: &S::Command) -> Result<S::Reply, ClientError> {
+        self.client.execute_as::<S>(command).await
+    }
+
+    /// Asks about the state, linearizably, through this node.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn query(&self, query: &S::Query) -> Result<S::Answer, ClientError> {
+        let (_, answer) = self.client.query_as::<S>(query, Consistency::Linearizable).await?;
+        Ok(answer)
+    }
+
+    /// Waits until the node has to stop by itself, for a reason that is worth an exit code. The node
+    /// must then be dropped or stopped; it does no more work for anybody.
+    pub async fn failed(&mut self) -> Failure {
+        match self.failures.recv().await {
+            Some(failure) => failure,
+            None => Failure::Actor("node"),
+        }
+    }
+
+    /// Stops the node: tells the others, writes what is queued, ends every actor of the `System`.
+    pub async fn stop(self) {
+        self.wires.stopping.store(true, Ordering::Relaxed);
+        self.client.close().await;
+        self.endpoint.close().await;
+        actix::System::current().stop();
+    }
+}
+
+fn lock(data: &Path) -> Result<DirectoryLock, StartError> {
+    match DirectoryLock::acquire(data) {
+        Err(LockError::NoDirectory { path }) => {
+            Err(StartError::Open(OpenError::LostMemory { path }))
+        }
+        other => Ok(other?),
+    }
+}
+
+fn heartbeat_options(cluster: &ClusterFile) -> HeartbeatOptions {
+    let settings = &cluster.leadership;
+    HeartbeatOptions {
+        interval: settings.heartbeat_interval,
+        suspect_after: settings.suspect_after,
+        spread: settings.spread,
+    }
+}
+
+/// A leader asks as often as it beats, and is as patient as its followers are with it.
+fn proposer_options(leadership: &HeartbeatOptions) -> ProposerOptions {
+    ProposerOptions {
+        confirm_every: leadership.interval,
+        patience: leadership.suspect_after,
+        ..ProposerOptions::default()
+    }
+}
+
+fn gateway_options(cluster: &ClusterFile) -> GatewayOptions {
+    GatewayOptions {
+        batches_in_flight: cluster.batching.batches_in_flight as usize,
+        batch_bytes: cluster.batching.batch_bytes as usize,
+        ..GatewayOptions::default()
+    }
+}
+
+fn resolve(address: &str) -> Result<SocketAddr, StartError> {
+    let failed = |reason: String| StartError::Address { address: address.to_owned(), reason };
+    let mut found = address.to_socket_addrs().map_err(|error| failed(error.to_string()))?;
+    found.next().ok_or_else(|| failed("it resolves to no address".to_owned()))
+}
+
+fn random() -> Result<u64, StartError> {
+    getrandom::u64()
+        .map_err(|error| StartError::System { what: "random numbers", reason: error.to_string() })
+}

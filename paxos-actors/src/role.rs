@@ -1,0 +1,118 @@
+//! A role as an actor: mailbox, `handle`, effects, one timer. It has no rule of the protocol in it.
+
+use actix::{Actor, AsyncContext, Context, Handler, SpawnHandle};
+use paxos_core::{Effect, Envelope, Input, Role, Time};
+
+use crate::clock;
+use crate::failure::Failure;
+use crate::messages::{Decided, Deliver, Describe, Described, GatewayInput, Notice, Write};
+use crate::wiring::Wires;
+
+/// The actor of one role.
+pub struct RoleActor<R: Role + Unpin + 'static> {
+    name: &'static str,
+    role: R,
+    wires: Wires,
+    timer: Option<(Time, SpawnHandle)>,
+    effects: Vec<Effect>,
+}
+
+impl<R: Role + Unpin + 'static> RoleActor<R> {
+    /// The actor of a role; the name is for messages to people.
+    pub fn new(name: &'static str, role: R, wires: Wires) -> Self {
+        RoleActor { name, role, wires, timer: None, effects: Vec::new() }
+    }
+
+    /// Does what the role has asked for. Effects of one kind travel together.
+    fn perform(&mut self) {
+        let (mut sends, mut writes) = (Vec::<Envelope>::new(), Vec::new());
+        let (mut decided, mut notices) = (Vec::new(), Vec::new());
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Send(envelope) => sends.push(envelope),
+                Effect::Persist(persist) => writes.push(persist),
+                Effect::Apply { slot, value } => decided.push((slot, value)),
+                Effect::Proposed { ticket, slot } => notices.push(Notice::Proposed(ticket, slot)),
+                Effect::Refuse { ticket, refusal } => {
+                    notices.push(Notice::Refused(ticket, refusal));
+                }
+                Effect::ReadReady { ticket, next } => {
+                    notices.push(Notice::ReadReady(ticket, next));
+                }
+                Effect::Led(change) => notices.push(Notice::Led(change)),
+            }
+        }
+        self.wires.dispatch(sends);
+        if !writes.is_empty() {
+            self.wires.log.do_send(Write::Persist(writes));
+        }
+        if !decided.is_empty() {
+            self.wires.apply.do_send(Decided(decided));
+        }
+        if !notices.is_empty() {
+            self.wires.gateway.do_send(GatewayInput::Notices(notices));
+        }
+    }
+
+    /// Keeps one timer, no later than the role's deadline. One that rings early is set anew, which
+    /// is cheaper than to move it at every message.
+    fn arm(&mut self, context: &mut Context<Self>) {
+        let Some(deadline) = self.role.next_deadline() else { return };
+        if let Some((armed, handle)) = self.timer {
+            if armed <= deadline {
+                return;
+            }
+            context.cancel_future(handle);
+        }
+        let delay = deadline.since(clock::now());
+        let handle = context.run_later(delay, |actor, context| {
+            actor.timer = None;
+            let now = clock::now();
+            if actor.role.next_deadline().is_some_and(|deadline| deadline <= now) {
+                actor.role.handle(now, Input::Timeout, &mut actor.effects);
+                actor.perform();
+            }
+            actor.arm(context);
+        });
+        self.timer = Some((deadline, handle));
+    }
+}
+
+impl<R: Role + Unpin + 'static> Actor for RoleActor<R> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        context.set_mailbox_capacity(MAILBOX);
+        self.arm(context);
+    }
+}
+
+/// Batches that may wait for a role before what peers send is dropped.
+pub const MAILBOX: usize = 1024;
+
+impl<R: Role + Unpin + 'static> Drop for RoleActor<R> {
+    fn drop(&mut self) {
+        self.wires.fail(Failure::Actor(self.name));
+    }
+}
+
+impl<R: Role + Unpin + 'static> Handler<Deliver> for RoleActor<R> {
+    type Result = ();
+
+    fn handle(&mut self, Deliver(batch): Deliver, context: &mut Context<Self>) {
+        for (from, message) in batch {
+            self.role.handle(clock::now(), Input::Message(from, message), &mut self.effects);
+        }
+        self.perform();
+        self.arm(context);
+    }
+}
+
+impl<R: Role + Unpin + 'static> Handler<Describe> for RoleActor<R> {
+    type Result = Described;
+
+    fn handle(&mut self, Describe(mut status): Describe, _: &mut Context<Self>) -> Described {
+        self.role.describe(&mut status);
+        Described(status)
+    }
+}

@@ -1,0 +1,114 @@
+//! Who hears what: the addresses of a node's actors and links, and the routes between them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use actix::Recipient;
+use paxos_core::{Envelope, Message, NodeId, RoleKind, receivers};
+use paxos_net::Link;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::failure::Failure;
+use crate::messages::{Ask, Decided, Deliver, Describe, GatewayInput, Write};
+
+/// Bytes that may wait for the log; beyond them the node drops what is addressed to its acceptor.
+pub const WRITE_QUEUE_MAX: usize = 32 << 20;
+
+/// Everything that the actors of one node reach each other by. It is complete before any of them
+/// runs.
+#[derive(Debug)]
+pub struct Wiring {
+    /// The node.
+    pub me: NodeId,
+    /// Its run.
+    pub incarnation: u64,
+    /// The roles that this process hosts.
+    pub roles: BTreeMap<RoleKind, RoleAddress>,
+    /// The log.
+    pub log: Recipient<Write>,
+    /// The state machine.
+    pub apply: Recipient<Decided>,
+    /// The same, with queries.
+    pub ask: Recipient<Ask>,
+    /// The gateway.
+    pub gateway: Recipient<GatewayInput>,
+    /// The links to the other nodes; set once the endpoint is there.
+    pub links: OnceLock<BTreeMap<NodeId, Link>>,
+    /// Where the end of the node is reported.
+    pub failures: UnboundedSender<Failure>,
+    /// The node is being stopped: actors may end.
+    pub stopping: AtomicBool,
+    /// Bytes that wait for the log.
+    pub writing: AtomicUsize,
+    /// Messages dropped because something was full.
+    pub dropped: AtomicU64,
+}
+
+/// How a role is reached.
+#[derive(Debug)]
+pub struct RoleAddress {
+    /// With messages.
+    pub deliver: Recipient<Deliver>,
+    /// With the question what it knows.
+    pub describe: Recipient<Describe>,
+}
+
+/// Shared by all actors of a node.
+pub type Wires = Arc<Wiring>;
+
+/// Messages on their way, by the role of this node that receives them.
+type Sorted = BTreeMap<RoleKind, Vec<(NodeId, Message)>>;
+
+impl Wiring {
+    /// Sends envelopes on their way: to other nodes by their links, to this one by its roles.
+    pub fn dispatch(&self, envelopes: impl IntoIterator<Item = Envelope>) {
+        let mut inside = Sorted::new();
+        for Envelope { from, to, message } in envelopes {
+            if to == self.me {
+                sort(&mut inside, from, message);
+            } else if let Some(link) = self.links.get().and_then(|links| links.get(&to)) {
+                link.send(&message);
+            }
+        }
+        for (role, batch) in inside {
+            if let Some(address) = self.roles.get(&role) {
+                address.deliver.do_send(Deliver(batch));
+            }
+        }
+    }
+
+    /// Hands messages of another node to the roles; what finds a full mailbox is dropped, as a
+    /// network would drop it.
+    pub fn receive(&self, from: NodeId, messages: Vec<Message>) {
+        let mut inside = Sorted::new();
+        messages.into_iter().for_each(|message| sort(&mut inside, from, message));
+        let choked = self.writing.load(Ordering::Relaxed) > WRITE_QUEUE_MAX;
+        for (role, batch) in inside {
+            let Some(address) = self.roles.get(&role) else { continue };
+            let count = batch.len() as u64;
+            let full = (choked && role == RoleKind::Acceptor)
+                || address.deliver.try_send(Deliver(batch)).is_err();
+            if full {
+                self.dropped.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The node cannot go on.
+    pub fn fail(&self, failure: Failure) {
+        if !self.stopping.load(Ordering::Relaxed) {
+            // Nobody listens only when the node has already been taken down.
+            self.failures.send(failure).ok();
+        }
+    }
+}
+
+fn sort(sorted: &mut Sorted, from: NodeId, message: Message) {
+    if let [first, others @ ..] = receivers(&message) {
+        for role in others {
+            sorted.entry(*role).or_default().push((from, message.clone()));
+        }
+        sorted.entry(*first).or_default().push((from, message));
+    }
+}
