@@ -94,6 +94,7 @@ async fn converse(
     mut send: SendStream,
     mut reader: FrameReader,
 ) -> Close {
+    reader.hurry(shared.limits.request_deadline);
     let reading = async {
         loop {
             match reader.batch().await {
@@ -107,6 +108,7 @@ async fn converse(
                     warn!(identity = caller.identity, "connection closed: {error}");
                     return Close::TOO_LARGE;
                 }
+                Err(Ended::Stalled) => return Close::STALLED,
                 Err(Ended::Finished | Ended::Lost) => return Close::DONE,
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use paxos_core::{ClusterId, NodeId};
@@ -23,6 +23,7 @@ use crate::credentials::Credentials;
 use crate::identity::Role;
 use crate::limits::Limits;
 use crate::link::Link;
+use crate::lock::lock;
 use crate::protocol::{Hello, VERSION};
 use crate::service::Service;
 use crate::tls::{self, TlsError};
@@ -409,9 +410,4 @@ fn admit(shared: &Shared, connection: &Connection) -> Result<(Protocol, Codec, R
         return Err(Close::ROLE);
     }
     Ok((protocol, codec, identity.role))
-}
-
-/// The tables are sound after a panic elsewhere too: every change to them is one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,7 @@
 //! Who is not let in, and what they are told.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 mod support;
 
 use paxos_core::{Message, NodeId};
@@ -143,7 +145,7 @@ async fn sec7_garbage_on_the_port_disturbs_nobody() {
 }
 
 #[tokio::test]
-async fn sec12_an_unknown_protocol_is_refused_in_tls() {
+async fn g7_sec12_an_unknown_protocol_is_refused_in_tls() {
     let world = World::new();
     let endpoint = world.endpoint(&Stub::new(1));
     let leaf = world.leaf(&Identity::peer(CLUSTER, NodeId(2)));
