@@ -1,5 +1,7 @@
 //! With which code and words a connection is closed.
 
+use std::fmt;
+
 use quinn::{Connection, ConnectionError, VarInt};
 
 use crate::codec::ALPNS;
@@ -45,6 +47,12 @@ impl Close {
 
     pub(crate) fn code(self) -> VarInt {
         VarInt::from_u32(self.code)
+    }
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connection closed: {} (code {})", self.words, self.code)
     }
 }
 

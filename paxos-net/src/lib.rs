@@ -28,7 +28,7 @@
 //! |---|---|
 //! | who is who | [`identity`], [`certs`], [`credentials`], [`tls`] |
 //! | what is said | [`protocol`], [`codec`], [`frame`] |
-//! | nodes | [`endpoint`], [`link`], [`service`], [`limits`], [`dial`] |
+//! | nodes | [`endpoint`], [`link`], [`service`], [`limits`], [`dial`], [`counts`] |
 //! | clients | [`client`] |
 //! | files | [`cluster_file`], [`settings`], [`duration`] |
 //!
@@ -53,6 +53,7 @@ mod clients;
 mod close;
 pub mod cluster_file;
 pub mod codec;
+pub mod counts;
 pub mod credentials;
 pub mod dial;
 pub mod duration;
@@ -74,9 +75,10 @@ pub use certs::{Authority, CertsError, Leaf};
 pub use client::{Client, ClientConfig, ClientError};
 pub use cluster_file::{ClusterFile, ClusterFileError};
 pub use codec::{Codec, Protocol};
+pub use counts::EndpointReport;
 pub use credentials::{Credentials, CredentialsError};
 pub use duration::{format_duration, parse_duration};
-pub use endpoint::{BindError, Endpoint, EndpointConfig, EndpointReport};
+pub use endpoint::{BindError, Endpoint, EndpointConfig};
 pub use identity::{Identity, IdentityError, Role};
 pub use limits::Limits;
 pub use link::Link;

@@ -147,7 +147,8 @@ impl Limits {
             .transport_config(Arc::new(self.incoming()))
             .migration(true)
             .retry_token_lifetime(Duration::from_secs(15))
-            .max_incoming(self.half_open_max)
+            // What is refused in QUIC itself is not counted, so one always comes through to us.
+            .max_incoming(self.half_open_max.max(1))
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(8 << 20);
     }
