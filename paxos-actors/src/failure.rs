@@ -1,7 +1,7 @@
 //! Why a node had to stop by itself.
 
 use paxos_core::NodeId;
-use paxos_net::PeerRefusal;
+use paxos_net::protocol::PeerRefusal;
 use thiserror::Error;
 
 use crate::log::LogError;

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use paxos_core::{Message, NodeId, PeerRun};
-use paxos_net::{Caller, ClientRequest, Hello, PeerRefusal, Relay, Service};
-use paxos_net::{ClientResponse, Refused, Response};
+use paxos_net::protocol::{
+    ClientRequest, ClientResponse, Hello, PeerRefusal, Refused, Relay, Response,
+};
+use paxos_net::{Caller, Service};
 use tokio::sync::oneshot;
 
 use crate::failure::Failure;
@@ -40,7 +42,7 @@ impl Ingress {
             }
             Some(known) if *known == run => Ok(None),
             Some(known) if run.incarnation == known.incarnation => {
-                Err(PeerRefusal::IdentityTaken { node })
+                Err(PeerRefusal::IdentityTaken { node, incarnation: run.incarnation })
             }
             Some(_) | None => {
                 runs.insert(node, run);
@@ -87,7 +89,8 @@ impl Service for Ingress {
         let replies = caller.replies.clone();
         if self.wires.gateway.try_send(GatewayInput::Requests(caller, requests)).is_err() {
             let leader = self.welcome();
-            let busy = |id| ClientResponse { id, leader, response: Response::Refused(Refused::Busy) };
+            let busy =
+                |id| ClientResponse { id, leader, response: Response::Refused(Refused::Busy) };
             replies.send(ids.into_iter().map(busy).collect());
         }
     }

@@ -129,12 +129,7 @@ fn write_all(mut log: Log, queue: &Receiver<Job>, wires: &Wires) {
     }
 }
 
-fn drain(
-    log: &mut Log,
-    first: Job,
-    queue: &Receiver<Job>,
-    wires: &Wires,
-) -> Result<(), LogError> {
+fn drain(log: &mut Log, first: Job, queue: &Receiver<Job>, wires: &Wires) -> Result<(), LogError> {
     let (mut records, mut then, mut done, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
     let mut next = Some(first);
     while let Some(job) = next {

@@ -6,7 +6,8 @@ use paxos_core::{
     Change, Message, NodeId, Origin, Outcome, PeerRun, Persist, Refusal, Rejection, Slot, Status,
     Time, Value,
 };
-use paxos_net::{Caller, ClientRequest, Relay};
+use paxos_net::Caller;
+use paxos_net::protocol::{ClientRequest, Relay};
 use tokio::sync::oneshot;
 
 /// To a role: messages, each with the node that it came from.

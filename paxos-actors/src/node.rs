@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use actix::{Actor, Context};
+use actix::{AsyncContext, Context};
 use paxos_core::{
     Acceptor, AcceptorOptions, Configurations, Elector, Envelope, HeartbeatOptions,
     HeartbeatPolicy, Learner, LearnerOptions, Message, NodeId, Proposer, ProposerOptions, Replica,
     Role, RoleKind, Slot, StateMachine,
 };
+use paxos_net::protocol::Consistency;
 use paxos_net::{
-    BindError, Client, ClientConfig, ClientError, ClusterFile, ClusterFileError, Consistency,
-    Credentials, CredentialsError, Endpoint, EndpointConfig,
+    BindError, Client, ClientConfig, ClientError, ClusterFile, ClusterFileError, Credentials,
+    CredentialsError, Endpoint, EndpointConfig,
 };
 use thiserror::Error;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -167,7 +168,7 @@ impl<S: StateMachine + Unpin> Contexts<S> {
         incarnation: u64,
         failures: tokio::sync::mpsc::UnboundedSender<Failure>,
     ) -> Wires {
-        let apply = actix::AsyncContext::address(&self.apply);
+        let apply = self.apply.address();
         Arc::new(Wiring {
             me,
             incarnation,
@@ -177,10 +178,10 @@ impl<S: StateMachine + Unpin> Contexts<S> {
                 (RoleKind::Learner, role_address(&self.learner)),
                 (RoleKind::Leadership, role_address(&self.elector)),
             ]),
-            log: actix::AsyncContext::address(&self.log).recipient(),
+            log: self.log.address().recipient(),
             apply: apply.clone().recipient(),
             ask: apply.recipient(),
-            gateway: actix::AsyncContext::address(&self.gateway).recipient(),
+            gateway: self.gateway.address().recipient(),
             links: OnceLock::new(),
             failures,
             stopping: AtomicBool::new(false),
@@ -191,7 +192,7 @@ impl<S: StateMachine + Unpin> Contexts<S> {
 }
 
 fn role_address<R: Role + Unpin + 'static>(context: &Context<RoleActor<R>>) -> RoleAddress {
-    let address = actix::AsyncContext::address(context);
+    let address = context.address();
     RoleAddress { deliver: address.clone().recipient(), describe: address.recipient() }
 }
 
@@ -218,8 +219,7 @@ impl<S: StateMachine + Unpin> Node<S> {
         let incarnation = log.incarnation();
         let genesis = Configurations::genesis(identity.genesis.clone());
 
-        let learner =
-            Learner::recover(me, LearnerOptions::default(), genesis.clone(), &recovered);
+        let learner = Learner::recover(me, LearnerOptions::default(), genesis.clone(), &recovered);
         let mut replica = Replica::<S>::new();
         for (slot, value) in learner.chosen(Slot::FIRST) {
             replica.apply(slot, value, genesis.at(slot).sessions_max);
@@ -274,7 +274,13 @@ impl<S: StateMachine + Unpin> Node<S> {
             .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
         contexts.log.run(log);
         contexts.apply.run(ApplyActor::new(replica, genesis, wires.clone()));
-        contexts.gateway.run(GatewayActor::new(gateway, address.clone(), applied, leader, wires.clone()));
+        contexts.gateway.run(GatewayActor::new(
+            gateway,
+            address.clone(),
+            applied,
+            leader,
+            wires.clone(),
+        ));
         wires.dispatch([Envelope { from: me, to: me, message: Message::Inside(advanced) }]);
 
         let client = Client::new(ClientConfig {

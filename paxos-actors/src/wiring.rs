@@ -17,7 +17,6 @@ pub const WRITE_QUEUE_MAX: usize = 32 << 20;
 
 /// Everything that the actors of one node reach each other by. It is complete before any of them
 /// runs.
-#[derive(Debug)]
 pub struct Wiring {
     /// The node.
     pub me: NodeId,
@@ -46,7 +45,6 @@ pub struct Wiring {
 }
 
 /// How a role is reached.
-#[derive(Debug)]
 pub struct RoleAddress {
     /// With messages.
     pub deliver: Recipient<Deliver>,

@@ -9,7 +9,7 @@ use paxos_core::batch::COMMAND_MAX;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::close::Close;
 use crate::codec::Codec;
@@ -43,8 +43,7 @@ pub(crate) async fn serve(
 ) {
     let identity = role.to_string();
     let Some(seat) = shared.seat(&identity) else {
-        shared.counts.handshakes_refused.fetch_add(1, Ordering::Relaxed);
-        warn!(identity, "too many connections");
+        shared.counts.handshakes_refused.warn(&identity, &Close::TOO_MANY);
         return Close::TOO_MANY.apply(&connection);
     };
     let line = Arc::new(Line {
@@ -56,7 +55,7 @@ pub(crate) async fn serve(
     let greeted = timeout_at(deadline, greet(&shared, &connection, &line)).await;
     drop(half_open);
     let Ok(Some((send, reader))) = greeted else {
-        shared.counts.handshakes_refused.fetch_add(1, Ordering::Relaxed);
+        shared.counts.handshakes_refused.warn(&identity, &Close::NO_HELLO);
         return Close::NO_HELLO.apply(&connection);
     };
     debug!(identity, "client connected");
@@ -94,6 +93,7 @@ async fn converse(
     mut send: SendStream,
     mut reader: FrameReader,
 ) -> Close {
+    reader.hurry(shared.limits.request_deadline);
     let reading = async {
         loop {
             match reader.batch().await {
@@ -103,10 +103,10 @@ async fn converse(
                     }
                 }
                 Err(Ended::TooLarge(error)) => {
-                    shared.counts.too_large.fetch_add(1, Ordering::Relaxed);
-                    warn!(identity = caller.identity, "connection closed: {error}");
+                    shared.counts.too_large.warn(&caller.identity, &error);
                     return Close::TOO_LARGE;
                 }
+                Err(Ended::Stalled) => return Close::STALLED,
                 Err(Ended::Finished | Ended::Lost) => return Close::DONE,
             }
         }
@@ -115,8 +115,7 @@ async fn converse(
         reason = reading => reason,
         _ = line.outbox.drain_into(&mut send) => Close::DONE,
         () = line.overflow.notified() => {
-            shared.counts.slow_clients.fetch_add(1, Ordering::Relaxed);
-            warn!(identity = caller.identity, "connection closed: responses are not read");
+            shared.counts.slow_clients.warn(&caller.identity, &Close::SLOW);
             Close::SLOW
         }
     }
@@ -142,8 +141,7 @@ impl Line {
         let (mut taken, mut refused) = (Vec::with_capacity(frames.len()), Vec::new());
         for frame in frames {
             let request: ClientRequest = self.codec.decode(frame).map_err(|error| {
-                shared.counts.undecodable.fetch_add(1, Ordering::Relaxed);
-                warn!(identity = caller.identity, "connection closed: {error}");
+                shared.counts.undecodable.warn(&caller.identity, &error);
                 Close::NONSENSE
             })?;
             let refusal = match size(&request.call) {
@@ -151,7 +149,7 @@ impl Line {
                     Some(Refused::TooLarge { size: size as u64, limit: COMMAND_MAX as u64 })
                 }
                 _ if self.in_flight.load(Ordering::Relaxed) >= room => {
-                    shared.counts.busy.fetch_add(1, Ordering::Relaxed);
+                    shared.counts.busy.add();
                     Some(Refused::Busy)
                 }
                 _ => None,

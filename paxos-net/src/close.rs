@@ -1,6 +1,13 @@
 //! With which code and words a connection is closed.
 
+use std::fmt;
+
 use quinn::{Connection, ConnectionError, VarInt};
+
+use crate::codec::ALPNS;
+
+/// The TLS alert no_application_protocol, as QUIC carries it.
+const NO_COMMON_PROTOCOL: u64 = 0x100 + 120;
 
 /// A reason to close a connection. The code is part of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +32,8 @@ impl Close {
         Close { code: 263, words: "replaced by a newer connection of the same node" };
     pub(crate) const TOO_LARGE: Close = Close { code: 264, words: "a frame exceeds the limit" };
     pub(crate) const NONSENSE: Close = Close { code: 265, words: "frames that cannot be decoded" };
+    pub(crate) const STALLED: Close =
+        Close { code: 267, words: "a request did not arrive in time" };
     pub(crate) const SLOW: Close = Close { code: 266, words: "responses are not read" };
 
     /// Closes the connection. Both sides forget what was on its way.
@@ -41,9 +50,25 @@ impl Close {
     }
 }
 
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connection closed: {} (code {})", self.words, self.code)
+    }
+}
+
 /// Why a connection ended, in words for people.
 pub(crate) fn words(error: &ConnectionError) -> String {
     match error {
+        ConnectionError::ConnectionClosed(close)
+            if u64::from(close.error_code) == NO_COMMON_PROTOCOL =>
+        {
+            let ours: Vec<_> = ALPNS.iter().map(|(alpn, ..)| *alpn).collect();
+            format!(
+                "the other side speaks no protocol that this side offers (this program knows {}): \
+                 upgrade the older (error 120)",
+                ours.join(", ")
+            )
+        }
         ConnectionError::ApplicationClosed(close) => {
             let words = String::from_utf8_lossy(&close.reason);
             format!("closed by the other side: {words} (code {})", close.error_code)

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use paxos_core::{ClusterId, NodeId};
@@ -15,14 +15,15 @@ use ring::hmac;
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, warn};
 
 use crate::close::{self, Close};
 use crate::codec::{Codec, Protocol};
+use crate::counts::{Counts, EndpointReport};
 use crate::credentials::Credentials;
 use crate::identity::Role;
 use crate::limits::Limits;
 use crate::link::Link;
+use crate::lock::lock;
 use crate::protocol::{Hello, VERSION};
 use crate::service::Service;
 use crate::tls::{self, TlsError};
@@ -95,33 +96,6 @@ pub struct Endpoint {
     shared: Arc<Shared>,
 }
 
-/// What the endpoint has refused or dropped, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EndpointReport {
-    /// Connections that failed before their Hello, or were refused for a lack of room.
-    pub handshakes_refused: u64,
-    /// Connections whose certificate does not fit the protocol or the cluster.
-    pub roles_refused: u64,
-    /// Frames that could not be decoded.
-    pub undecodable: u64,
-    /// Frames longer than the limit.
-    pub too_large: u64,
-    /// Clients that did not read their responses.
-    pub slow_clients: u64,
-    /// Requests beyond what one connection may have in progress.
-    pub busy: u64,
-}
-
-#[derive(Default)]
-pub(crate) struct Counts {
-    pub(crate) handshakes_refused: AtomicU64,
-    pub(crate) roles_refused: AtomicU64,
-    pub(crate) undecodable: AtomicU64,
-    pub(crate) too_large: AtomicU64,
-    pub(crate) slow_clients: AtomicU64,
-    pub(crate) busy: AtomicU64,
-}
-
 /// What all tasks of an endpoint have in common.
 pub(crate) struct Shared {
     pub(crate) hello: Hello,
@@ -131,7 +105,7 @@ pub(crate) struct Shared {
     pub(crate) service: Arc<dyn Service>,
     pub(crate) quic: quinn::Endpoint,
     pub(crate) dialing: ClientConfig,
-    pub(crate) counts: Arc<Counts>,
+    pub(crate) counts: Counts,
     peers: Mutex<BTreeMap<NodeId, Connection>>,
     callers: Mutex<BTreeMap<String, usize>>,
     nudges: Mutex<BTreeMap<NodeId, Arc<Notify>>>,
@@ -200,7 +174,7 @@ impl Endpoint {
             service: config.service,
             quic,
             dialing,
-            counts: Arc::default(),
+            counts: Counts::default(),
             peers: Mutex::default(),
             callers: Mutex::default(),
             nudges: Mutex::default(),
@@ -229,16 +203,7 @@ impl Endpoint {
 
     /// What was refused or dropped so far.
     pub fn report(&self) -> EndpointReport {
-        let counts = &self.shared.counts;
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        EndpointReport {
-            handshakes_refused: read(&counts.handshakes_refused),
-            roles_refused: read(&counts.roles_refused),
-            undecodable: read(&counts.undecodable),
-            too_large: read(&counts.too_large),
-            slow_clients: read(&counts.slow_clients),
-            busy: read(&counts.busy),
-        }
+        self.shared.counts.report()
     }
 
     /// Closes every connection and tells the other ends.
@@ -345,7 +310,7 @@ async fn accept(shared: Arc<Shared>) {
     while let Some(incoming) = shared.quic.accept().await {
         let open = shared.half_open.load(Ordering::Relaxed);
         if open >= shared.limits.half_open_max {
-            shared.counts.handshakes_refused.fetch_add(1, Ordering::Relaxed);
+            shared.counts.handshakes_refused.warn(&incoming.remote_address(), &"too many at once");
             incoming.refuse();
         } else if open >= shared.limits.half_open_retry
             && !incoming.remote_address_validated()
@@ -369,14 +334,11 @@ async fn greet(shared: Arc<Shared>, incoming: Incoming, guard: HalfOpen) {
     let connection = match timeout_at(deadline, shaken).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
-            shared.counts.handshakes_refused.fetch_add(1, Ordering::Relaxed);
-            warn!(%from, "handshake failed: {}", close::words(&error));
-            return;
+            let what = format!("handshake failed: {}", close::words(&error));
+            return shared.counts.handshakes_refused.warn(&from, &what);
         }
         Err(_) => {
-            shared.counts.handshakes_refused.fetch_add(1, Ordering::Relaxed);
-            debug!(%from, "handshake not done in time");
-            return;
+            return shared.counts.handshakes_refused.warn(&from, &"handshake not done in time");
         }
     };
     match admit(&shared, &connection) {
@@ -387,8 +349,7 @@ async fn greet(shared: Arc<Shared>, incoming: Incoming, guard: HalfOpen) {
             clients::serve(shared, connection, codec, role, deadline, guard).await;
         }
         Err(reason) => {
-            shared.counts.roles_refused.fetch_add(1, Ordering::Relaxed);
-            warn!(%from, "connection refused: {reason:?}");
+            shared.counts.roles_refused.warn(&from, &reason);
             reason.apply(&connection);
         }
     }
@@ -409,9 +370,4 @@ fn admit(shared: &Shared, connection: &Connection) -> Result<(Protocol, Codec, R
         return Err(Close::ROLE);
     }
     Ok((protocol, codec, identity.role))
-}
-
-/// The tables are sound after a panic elsewhere too: every change to them is one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -150,8 +150,7 @@ impl Inbound {
                 }
                 Ok(frames) => self.hand_over_messages(&frames),
                 Err(Ended::TooLarge(error)) => {
-                    self.shared.counts.too_large.fetch_add(1, Ordering::Relaxed);
-                    warn!(from = %self.from, "connection closed: {error}");
+                    self.shared.counts.too_large.warn(&self.from, &error);
                     return Close::TOO_LARGE.apply(&self.connection);
                 }
                 Err(ended) => return debug!(from = %self.from, "a lane ended: {ended:?}"),
@@ -173,9 +172,8 @@ impl Inbound {
             match self.codec.decode(frame) {
                 Ok(value) => decoded.push(value),
                 Err(error) => {
-                    self.shared.counts.undecodable.fetch_add(1, Ordering::Relaxed);
+                    self.shared.counts.undecodable.warn(&self.from, &error);
                     let before = self.nonsense.fetch_add(1, Ordering::Relaxed);
-                    warn!(from = %self.from, bytes = frame.len(), "frame dropped: {error}");
                     if before + 1 >= NONSENSE_MAX {
                         Close::NONSENSE.apply(&self.connection);
                         break;

@@ -24,6 +24,9 @@ pub struct Limits {
     pub client_keep_alive: Duration,
     /// For handshake and Hello together. Default 3 s.
     pub hello_deadline: Duration,
+    /// For a request to arrive once its first byte has. Default 10 s, enough for the longest at a
+    /// megabit a second.
+    pub request_deadline: Duration,
     /// Handshakes in progress from which on a source must first prove its address. Default 16.
     pub half_open_retry: usize,
     /// Handshakes in progress from which on more are refused. Default 1,024.
@@ -54,6 +57,7 @@ impl Default for Limits {
             client_idle: Duration::from_secs(30),
             client_keep_alive: Duration::from_secs(10),
             hello_deadline: Duration::from_secs(3),
+            request_deadline: Duration::from_secs(10),
             half_open_retry: 16,
             half_open_max: 1024,
             connections_per_identity: 64,
@@ -143,7 +147,8 @@ impl Limits {
             .transport_config(Arc::new(self.incoming()))
             .migration(true)
             .retry_token_lifetime(Duration::from_secs(15))
-            .max_incoming(self.half_open_max)
+            // What is refused in QUIC itself is not counted, so one always comes through to us.
+            .max_incoming(self.half_open_max.max(1))
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(8 << 20);
     }

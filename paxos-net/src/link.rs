@@ -5,7 +5,7 @@
 //! to dial.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use crate::dial::{self, DialError};
 use crate::endpoint::Shared;
 use crate::frame::{self, PEER_FRAME_MAX};
 use crate::limits::Limits;
+use crate::lock::lock;
 use crate::outbox::{NotQueued, Outbox};
 use crate::protocol::{HelloAnswer, LinkReport, PeerRefusal, Relay};
 use crate::reader::{Ended, FrameReader};
@@ -299,8 +300,4 @@ impl Pauses {
         let thousandths = getrandom::u32().map_or(1000, |random| 500 + random % 501);
         pause * thousandths / 1000
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! A queue of frames between those who must not wait and a stream that may.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use quinn::{SendStream, WriteError};
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::codec::Codec;
 use crate::frame;
+use crate::lock::lock;
 
 /// Frames that wait to be written, as one run of bytes: whatever gathers while a write is going on
 /// leaves in the next one.
@@ -42,7 +43,7 @@ impl Outbox {
         values: &[T],
         frame_max: usize,
     ) -> Result<(), NotQueued> {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.waiting);
         let before = waiting.len();
         for value in values {
             if frame::append(&mut waiting, codec, value, frame_max).is_err() {
@@ -61,13 +62,13 @@ impl Outbox {
 
     /// Forgets what waits.
     pub(crate) fn clear(&self) {
-        self.lock().clear();
+        lock(&self.waiting).clear();
     }
 
     /// Takes everything, waiting for something.
     async fn take(&self) -> Bytes {
         loop {
-            let waiting = std::mem::take(&mut *self.lock());
+            let waiting = std::mem::take(&mut *lock(&self.waiting));
             if !waiting.is_empty() {
                 return Bytes::from(waiting);
             }
@@ -81,11 +82,6 @@ impl Outbox {
             let bytes = self.take().await;
             stream.write_chunk(bytes).await?;
         }
-    }
-
-    /// The bytes are sound after a panic elsewhere too: a frame is appended whole or cut off.
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,6 +97,6 @@ mod tests {
         outbox.clear();
         assert_eq!(outbox.push(Codec::Binary, &["a", "b"], 100), Ok(()));
         assert_eq!(outbox.push(Codec::Binary, &["b", "0123456789"], 9), Err(NotQueued::TooLarge));
-        assert_eq!(outbox.lock().len(), 12);
+        assert_eq!(lock(&outbox.waiting).len(), 12);
     }
 }

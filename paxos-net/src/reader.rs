@@ -1,7 +1,10 @@
 //! Frames out of a QUIC stream, as many at a time as have arrived.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use quinn::RecvStream;
+use tokio::time::{Instant, timeout_at};
 
 use crate::frame::{FrameDecoder, FrameTooLarge};
 
@@ -13,6 +16,7 @@ pub(crate) struct FrameReader {
     stream: RecvStream,
     decoder: FrameDecoder,
     pieces: Vec<Bytes>,
+    patience: Option<Duration>,
 }
 
 /// Why no more frames come.
@@ -24,24 +28,35 @@ pub(crate) enum Ended {
     Lost,
     /// A frame is too long.
     TooLarge(FrameTooLarge),
+    /// A frame began and did not end in time.
+    Stalled,
 }
 
 impl FrameReader {
     pub(crate) fn new(stream: RecvStream, limit: usize) -> Self {
-        FrameReader {
-            stream,
-            decoder: FrameDecoder::new(limit),
-            pieces: vec![Bytes::new(); PIECES],
-        }
+        let (decoder, pieces) = (FrameDecoder::new(limit), vec![Bytes::new(); PIECES]);
+        FrameReader { stream, decoder, pieces, patience: None }
+    }
+
+    /// From here on a frame that has begun must end within so long.
+    pub(crate) fn hurry(&mut self, patience: Duration) {
+        self.patience = Some(patience);
     }
 
     /// The next frame.
     pub(crate) async fn one(&mut self) -> Result<Bytes, Ended> {
+        let mut due = None;
         loop {
             if let Some(frame) = self.decoder.next_frame().map_err(Ended::TooLarge)? {
                 return Ok(frame);
             }
-            self.more().await?;
+            match self.patience.filter(|_| self.decoder.is_inside_frame()) {
+                None => self.more().await?,
+                Some(patience) => {
+                    let due = *due.get_or_insert_with(|| Instant::now() + patience);
+                    timeout_at(due, self.more()).await.map_err(|_| Ended::Stalled)??;
+                }
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! The light client against nodes with a stub behind them.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -39,6 +41,7 @@ async fn commands_and_queries_in_both_codecs() {
         assert_eq!(answer, sum);
         assert!(slot > Slot(0));
         client.close().await;
+        assert_eq!(client.execute_as::<Sum>(&1).await, Err(ClientError::Closed));
     }
 }
 
@@ -291,4 +294,35 @@ async fn connections_of_one_identity_are_limited() {
     assert!(error.to_string().contains("too many connections"), "{error}");
     first.close().await;
     world.client(&[(1, &endpoint)]).execute_as::<Sum>(&1).await.unwrap();
+}
+
+#[tokio::test]
+async fn sec9_a_request_that_never_ends_is_not_waited_for() {
+    let world = World::new();
+    let mut config = world.config(&Stub::new(1));
+    config.limits.request_deadline = Duration::from_millis(50);
+    let endpoint = paxos_net::endpoint::Endpoint::bind(config).unwrap();
+    let leaf = world.leaf(&paxos_net::Identity::client(support::CLUSTER, "eve").unwrap());
+    let there = endpoint.local_addr().unwrap();
+    let (_mine, connection) =
+        support::raw::dial(there, &leaf.authority, Some(&leaf), "paxos-client-json/1")
+            .await
+            .unwrap();
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    send.write_all(&support::raw::frame(br#"{"version":1}"#)).await.unwrap();
+    support::raw::read(&mut receive).await;
+    send.write_all(&[100, 0, 0, 0, b'{']).await.unwrap();
+    let reason = connection.closed().await.to_string();
+    assert!(reason.contains("did not arrive in time"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_host_of_several_addresses_is_reached_at_the_one_that_answers() {
+    let world = World::new();
+    let endpoint = world.endpoint(&Stub::new(1));
+    let mut config = world.client_config(&[(1, &endpoint)]);
+    // Often ::1 first, where nobody listens.
+    let port = endpoint.local_addr().unwrap().port();
+    config.cluster.nodes.insert(NodeId(1), format!("localhost:{port}"));
+    assert_eq!(Client::new(config).unwrap().execute_as::<Sum>(&1).await, Ok(1));
 }

@@ -1,5 +1,7 @@
 //! Both codecs: what goes in comes out, and the bytes stay what they are.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 

@@ -1,5 +1,7 @@
 //! Links between nodes.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 mod support;
 
 use std::time::{Duration, Instant};

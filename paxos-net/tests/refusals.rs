@@ -1,5 +1,7 @@
 //! Who is not let in, and what they are told.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 mod support;
 
 use paxos_core::{Message, NodeId};
@@ -143,7 +145,7 @@ async fn sec7_garbage_on_the_port_disturbs_nobody() {
 }
 
 #[tokio::test]
-async fn sec12_an_unknown_protocol_is_refused_in_tls() {
+async fn g7_sec12_an_unknown_protocol_is_refused_in_tls() {
     let world = World::new();
     let endpoint = world.endpoint(&Stub::new(1));
     let leaf = world.leaf(&Identity::peer(CLUSTER, NodeId(2)));
@@ -215,4 +217,30 @@ async fn a_client_with_the_certificate_of_another_cluster_is_refused_at_the_star
     config.credentials = Credentials::of_leaf(&leaf).unwrap();
     let error = Client::new(config).err().unwrap();
     assert!(matches!(error, ClientError::Configuration(_)), "{error}");
+}
+
+#[tokio::test]
+async fn sec8_sources_that_must_prove_their_address_get_in() {
+    let world = World::new();
+    let (one, two) = (Stub::new(1), Stub::new(2));
+    let mut config = world.config(&two);
+    config.limits.half_open_retry = 0;
+    let second = Endpoint::bind(config).unwrap();
+    let first = world.endpoint(&one);
+    let _link = first.link(NodeId(2), address(&second));
+    until("the link is up", || one.is_up(2)).await;
+    world.client(&[(2, &second)]).execute(support::encoded(&1u64)).await.unwrap();
+}
+
+#[tokio::test]
+async fn sec8_above_the_hard_limit_handshakes_are_refused_and_counted() {
+    let world = World::new();
+    let mut config = world.config(&Stub::new(1));
+    config.limits.half_open_max = 0;
+    let endpoint = Endpoint::bind(config).unwrap();
+    let mut config = world.client_config(&[(1, &endpoint)]);
+    config.timeout = std::time::Duration::from_millis(300);
+    let error = Client::new(config).unwrap().status(NodeId(1)).await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+    assert!(endpoint.report().handshakes_refused > 0);
 }

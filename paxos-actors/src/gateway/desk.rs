@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use paxos_core::batch::{COMMAND_MAX, Commands, Entry};
 use paxos_core::{NodeId, Operation, Origin, Outcome, Rejection, Slot, Time};
-use paxos_net::{
-    Call, Caller, ClientRequest, ClientResponse, Consistency, Forwarded, Refused, Relay, Response,
+use paxos_net::Caller;
+use paxos_net::protocol::{
+    Call, ClientRequest, ClientResponse, Consistency, Forwarded, Refused, Relay, Response,
     Unavailable,
 };
 

@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
-};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use paxos_core::{Envelope, Inside, Message, NodeId, RoleKind, Slot, Status};
-use paxos_net::{ClientResponse, NodeReport, Relay, Response, Unavailable};
+use paxos_net::protocol::{ClientResponse, NodeReport, Relay, Response, Unavailable};
 
-pub use desk::{Desk, GatewayOptions};
 use desk::{Asker, Order};
+pub use desk::{Desk, GatewayOptions};
 
 use crate::clock;
 use crate::failure::Failure;

@@ -1,5 +1,6 @@
 //! How one call is carried through losses, refusals and changes of the leader.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +43,9 @@ impl Client {
         let mut doubt = None;
         let mut pause = PAUSE_FIRST;
         while Instant::now() < deadline {
+            if self.inner.closed.load(Ordering::Relaxed) {
+                return Err(Failure { error: ClientError::Closed, doubt });
+            }
             let wire = match nodes.wire(deadline).await {
                 Ok(wire) => wire,
                 Err(error) => return Err(Failure { error, doubt }),

@@ -12,6 +12,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -86,6 +87,7 @@ struct Inner {
     sessions: Arc<Sessions>,
     timeout: Duration,
     quic: quinn::Endpoint,
+    closed: AtomicBool,
 }
 
 impl Client {
@@ -120,7 +122,13 @@ impl Client {
         let dialer = Dialer { quic: quic.clone(), config: dialing, codec: config.codec, cluster };
         let nodes = Nodes::new(dialer, config.cluster.nodes.clone(), via, config.connections);
         let sessions = Sessions::new(config.sessions_max);
-        let inner = Inner { nodes, sessions, timeout: config.timeout, quic };
+        let inner = Inner {
+            nodes,
+            sessions,
+            timeout: config.timeout,
+            quic,
+            closed: AtomicBool::new(false),
+        };
         Ok(Client { inner: Arc::new(inner) })
     }
 
@@ -244,6 +252,7 @@ impl Client {
             closing.spawn(async move { client.ask(&call, deadline).await.is_ok() });
         }
         closing.join_all().await;
+        self.inner.closed.store(true, Ordering::Relaxed);
         timeout(FAREWELL, self.inner.nodes.close()).await.ok();
         self.inner.quic.close(0u32.into(), b"done");
         timeout(FAREWELL, self.inner.quic.wait_idle()).await.ok();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use paxos_core::NodeId;
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::client::error::ClientError;
 use crate::client::wire::{Dialer, Wire};
 use crate::dial::DialError;
+use crate::lock::lock;
 
 /// After so long without an answer, the next node is dialed too.
 const STAGGER: Duration = Duration::from_millis(100);
@@ -37,7 +38,13 @@ pub(crate) struct Nodes {
 struct Known {
     addresses: BTreeMap<NodeId, String>,
     leader: Option<NodeId>,
-    shunned: Option<(NodeId, Instant)>,
+    shunned: BTreeMap<NodeId, Instant>,
+}
+
+impl Known {
+    fn shuns(&self, node: NodeId) -> bool {
+        self.shunned.get(&node).is_some_and(|since| since.elapsed() < SHUN)
+    }
 }
 
 impl Nodes {
@@ -49,7 +56,7 @@ impl Nodes {
     ) -> Arc<Self> {
         Arc::new(Nodes {
             dialer,
-            known: Mutex::new(Known { addresses, leader: None, shunned: None }),
+            known: Mutex::new(Known { addresses, leader: None, shunned: BTreeMap::new() }),
             slots: (0..connections.max(1)).map(|_| AsyncMutex::default()).collect(),
             turn: AtomicUsize::new(0),
             via,
@@ -58,7 +65,7 @@ impl Nodes {
 
     /// Every node and its address.
     pub(crate) fn addresses(&self) -> BTreeMap<NodeId, String> {
-        self.lock().addresses.clone()
+        lock(&self.known).addresses.clone()
     }
 
     /// A connection to use; the ones there are take turns.
@@ -92,7 +99,7 @@ impl Nodes {
 
     /// A connection to one node, for one call.
     pub(crate) async fn dial(&self, node: NodeId, deadline: Instant) -> Result<Wire, DialError> {
-        let Some(address) = self.lock().addresses.get(&node).cloned() else {
+        let Some(address) = lock(&self.known).addresses.get(&node).cloned() else {
             return Err(DialError::Failed(format!("node {} is not in the cluster file", node.0)));
         };
         self.dialer.dial(node, &address, deadline.min(Instant::now() + DIAL)).await
@@ -100,7 +107,7 @@ impl Nodes {
 
     /// Remembers who leads.
     pub(crate) fn learn(&self, leader: Option<NodeId>) {
-        let mut known = self.lock();
+        let mut known = lock(&self.known);
         if leader.is_some() && known.leader != leader {
             known.leader = leader;
         }
@@ -108,13 +115,11 @@ impl Nodes {
 
     /// A node was of no use: another may be.
     pub(crate) fn shun(&self, node: NodeId) {
-        let mut known = self.lock();
+        let mut known = lock(&self.known);
         if known.leader == Some(node) {
             known.leader = None;
         }
-        if known.shunned.is_none_or(|(_, since)| since.elapsed() > SHUN) {
-            known.shunned = Some((node, Instant::now()));
-        }
+        known.shunned.insert(node, Instant::now());
     }
 
     /// Forgets the connections, which close when nobody uses them any more.
@@ -129,17 +134,16 @@ impl Nodes {
         if self.via.is_some() {
             return None;
         }
-        let known = self.lock();
-        let shunned =
-            known.shunned.filter(|(_, since)| since.elapsed() < SHUN).map(|(shunned, _)| shunned);
-        if shunned == Some(node) {
-            let others = || known.addresses.keys().filter(|other| **other != node);
-            let pick = random() % others().count().max(1);
-            return known.leader.filter(|leader| *leader != node).or(others().nth(pick).copied());
+        let known = lock(&self.known);
+        let good = |other: &NodeId| *other != node && !known.shuns(*other);
+        let leader = known.leader.filter(|leader| known.addresses.contains_key(leader));
+        match leader.filter(good) {
+            None if known.shuns(node) => {
+                let others: Vec<_> = known.addresses.keys().copied().filter(good).collect();
+                others.get(random() % others.len().max(1)).copied()
+            }
+            leader => leader,
         }
-        known.leader.filter(|leader| {
-            *leader != node && shunned != Some(*leader) && known.addresses.contains_key(leader)
-        })
     }
 
     /// Dials all nodes, one a little after the other, until one answers.
@@ -156,7 +160,7 @@ impl Nodes {
         };
         if let Ok(Ok(wire)) = timeout_at(deadline, rounds).await {
             let welcome = wire.welcome();
-            let mut known = self.lock();
+            let mut known = lock(&self.known);
             for (node, address) in &welcome.addresses {
                 known.addresses.entry(*node).or_insert_with(|| address.clone());
             }
@@ -185,7 +189,7 @@ impl Nodes {
                     None => return None,
                     Some(Ok((_, Ok(wire)))) => return Some(wire),
                     Some(Ok((node, Err(error)))) => {
-                        reasons.lock().unwrap_or_else(PoisonError::into_inner).insert(node, error);
+                        lock(reasons).insert(node, error);
                     }
                     Some(Err(_)) => {}
                 },
@@ -194,19 +198,16 @@ impl Nodes {
         }
     }
 
-    /// The leader first, the others from a random one on, the shunned one last.
+    /// The leader first, the others from a random one on, the shunned ones last.
     fn order(&self) -> Vec<NodeId> {
         if let Some(via) = self.via {
             return vec![via];
         }
-        let known = self.lock();
+        let known = lock(&self.known);
         let mut order: Vec<_> = known.addresses.keys().copied().collect();
         let count = order.len().max(1);
         order.rotate_left(random() % count);
-        let shunned = known.shunned.map(|(node, _)| node);
-        order.sort_by_key(|node| {
-            (Some(*node) == shunned, known.leader.is_some_and(|leader| leader != *node))
-        });
+        order.sort_by_key(|node| (known.shuns(*node), known.leader != Some(*node)));
         order
     }
 
@@ -218,7 +219,7 @@ impl Nodes {
         match refused {
             Some(words) => ClientError::Certificate(words),
             None => ClientError::Unreachable {
-                total: if self.via.is_some() { 1 } else { self.lock().addresses.len() },
+                total: if self.via.is_some() { 1 } else { lock(&self.known).addresses.len() },
                 reasons: reasons
                     .into_iter()
                     .map(|(node, error)| (node, error.to_string()))
@@ -226,15 +227,11 @@ impl Nodes {
             },
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Whether trying again is of no use.
 fn all_certificates(reasons: &Mutex<BTreeMap<NodeId, DialError>>) -> bool {
-    let reasons = reasons.lock().unwrap_or_else(PoisonError::into_inner);
+    let reasons = lock(reasons);
     !reasons.is_empty() && reasons.values().all(|error| matches!(error, DialError::Certificate(_)))
 }
 

@@ -1,10 +1,12 @@
 //! Sessions that wait for the next command.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use paxos_core::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+
+use crate::lock::lock;
 
 /// The sessions of a client. Each has one command outstanding at a time, so their number is that of
 /// commands in flight.
@@ -40,11 +42,7 @@ impl Sessions {
 
     /// Takes all free sessions, to close them.
     pub(crate) fn drain(&self) -> Vec<Session> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Session>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        std::mem::take(&mut *lock(&self.free))
     }
 }
 
@@ -52,11 +50,11 @@ impl Place {
     /// Takes a free session out of the pool; a command under way whose future is dropped leaves it
     /// out, since nobody knows what its next sequence would be.
     pub(crate) fn take(&self) -> Option<Session> {
-        self.sessions.lock().pop()
+        lock(&self.sessions.free).pop()
     }
 
     /// Puts a session back whose last command is settled.
     pub(crate) fn give_back(&self, session: Session) {
-        self.sessions.lock().push(session);
+        lock(&self.sessions.free).push(session);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use paxos_core::{ClusterId, NodeId};
 use quinn::{Connection, SendStream};
@@ -13,6 +13,7 @@ use crate::close::{self, Close};
 use crate::codec::Codec;
 use crate::dial::{self, DialError};
 use crate::frame::{CLIENT_FRAME_MAX, FrameTooLarge};
+use crate::lock::lock;
 use crate::outbox::{NotQueued, Outbox};
 use crate::protocol::{Call, ClientHello, ClientRequest, ClientResponse, ClientWelcome, VERSION};
 use crate::reader::{Ended, FrameReader};
@@ -120,7 +121,7 @@ impl Wire {
 
     /// Whether calls can still be sent.
     pub(crate) fn is_open(&self) -> bool {
-        self.line.lock().closed.is_none()
+        lock(&self.line.waiting).closed.is_none()
     }
 
     /// Sends a call, within what the node takes at once, and waits for the response.
@@ -144,7 +145,7 @@ impl Wire {
         let id = line.next.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = oneshot::channel();
         {
-            let mut waiting = line.lock();
+            let mut waiting = lock(&line.waiting);
             if let Some(words) = &waiting.closed {
                 return Err(NoResponse::NotSent(words.clone()));
             }
@@ -156,7 +157,8 @@ impl Wire {
             NotQueued::Full => NoResponse::NotSent("too much waits to be sent".to_owned()),
             NotQueued::TooLarge => NoResponse::TooLarge,
         })?;
-        told.await.map_err(|_| NoResponse::Lost(line.lock().closed.clone().unwrap_or_default()))
+        told.await
+            .map_err(|_| NoResponse::Lost(lock(&line.waiting).closed.clone().unwrap_or_default()))
     }
 }
 
@@ -174,7 +176,7 @@ struct Forget<'a> {
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        self.line.lock().calls.remove(&self.id);
+        lock(&self.line.waiting).calls.remove(&self.id);
     }
 }
 
@@ -200,19 +202,15 @@ impl Line {
             _ = self.outbox.drain_into(&mut send) => close::words(&self.connection.closed().await),
         };
         Close::DONE.apply(&self.connection);
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.waiting);
         waiting.closed = Some(words);
         waiting.calls.clear();
     }
 
     fn complete(&self, response: ClientResponse) {
         // Nobody waits for a call that was given up.
-        if let Some(tell) = self.lock().calls.remove(&response.id) {
+        if let Some(tell) = lock(&self.waiting).calls.remove(&response.id) {
             tell.send(response).ok();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -198,7 +198,7 @@ impl Service for Stub {
                 Mood::LoseAnswers => {
                     let response = self.answer(&caller.identity, call);
                     let replied = matches!(response, Response::Done(Outcome::Replied(_)));
-                    if replied && before % 2 == 0 {
+                    if replied && before.is_multiple_of(2) {
                         reply(Response::Unknown { why: Unavailable::default() });
                     } else {
                         reply(response);
