@@ -326,3 +326,17 @@ async fn a_host_of_several_addresses_is_reached_at_the_one_that_answers() {
     config.cluster.nodes.insert(NodeId(1), format!("localhost:{port}"));
     assert_eq!(Client::new(config).unwrap().execute_as::<Sum>(&1).await, Ok(1));
 }
+
+#[tokio::test]
+async fn a_query_that_nobody_answers_names_the_node() {
+    let world = World::new();
+    let stub = Stub::new(1);
+    let endpoint = world.endpoint(&stub);
+    let mut config = world.client_config(&[(1, &endpoint)]);
+    config.timeout = Duration::from_millis(300);
+    stub.set_mood(Mood::Hold);
+    let client = Client::new(config).unwrap();
+    let error = client.query_as::<Sum>(&(), Consistency::Linearizable).await.unwrap_err();
+    assert!(error.to_string().contains("no answer from node 1 in time"), "{error}");
+    assert!(error.certainly_not_applied());
+}

@@ -29,6 +29,20 @@ pub(super) struct Failure {
     pub(super) doubt: Option<String>,
 }
 
+/// What one attempt came to.
+enum Step {
+    /// It is settled.
+    Answered(Response),
+    /// It had no effect, and trying again is of no use.
+    Failed(ClientError),
+    /// It had no effect now.
+    Refused(ClientError),
+    /// It may have had an effect; in words, why.
+    Doubtful(ClientError, String),
+    /// It never left.
+    NotSent,
+}
+
 impl Client {
     /// Asks until there is an answer or the deadline has come. With the answer comes why an earlier
     /// repetition of the same may have had an effect.
@@ -37,8 +51,6 @@ impl Client {
         call: &Call,
         deadline: Instant,
     ) -> Result<(Response, Option<String>), Failure> {
-        let nodes = &self.inner.nodes;
-        let waits = matches!(call, Call::Query { consistency: Consistency::Local { .. }, .. });
         let mut error = ClientError::Unavailable(Unavailable::default());
         let mut doubt = None;
         let mut pause = PAUSE_FIRST;
@@ -46,54 +58,64 @@ impl Client {
             if self.inner.closed.load(Ordering::Relaxed) {
                 return Err(Failure { error: ClientError::Closed, doubt });
             }
-            let wire = match nodes.wire(deadline).await {
-                Ok(wire) => wire,
-                Err(error) => return Err(Failure { error, doubt }),
-            };
-            let node = wire.welcome().node;
-            let until = if waits { deadline } else { attempt(deadline) };
-            let asked = wire.call(call.clone(), patience(until));
-            match timeout_at(until, asked).await {
-                Ok(Ok(told)) => {
-                    nodes.learn(told.leader);
-                    match told.response {
-                        Response::Refused(Refused::Busy) => error = ClientError::Busy,
-                        Response::Refused(Refused::Unavailable(why)) => {
-                            error = ClientError::Unavailable(why);
-                            if !waits {
-                                nodes.shun(node);
-                            }
-                        }
-                        Response::Refused(Refused::Rejected(rejection)) => {
-                            return Ok((Response::Done(Outcome::Rejected(rejection)), doubt));
-                        }
-                        Response::Refused(refused) => {
-                            return Err(Failure { error: refused.into(), doubt });
-                        }
-                        Response::Unknown { why } => {
-                            error = ClientError::Unavailable(why);
-                            doubt = Some(why.to_string());
-                            nodes.shun(node);
-                        }
-                        response => return Ok((response, doubt)),
-                    }
-                }
-                Ok(Err(NoResponse::NotSent(_))) => {}
-                Ok(Err(NoResponse::TooLarge)) => {
-                    let (size, limit) = (size(call) as u64, COMMAND_MAX as u64);
-                    return Err(Failure { error: ClientError::TooLarge { size, limit }, doubt });
-                }
-                Ok(Err(NoResponse::Lost(words))) => doubt = Some(words),
-                Err(_) => {
-                    doubt = Some(format!("no answer from node {} in time", node.0));
-                    nodes.shun(node);
-                }
+            match self.ask_once(call, deadline).await {
+                Step::Answered(response) => return Ok((response, doubt)),
+                Step::Failed(error) => return Err(Failure { error, doubt }),
+                Step::Refused(why) => error = why,
+                Step::Doubtful(why, words) => (error, doubt) = (why, Some(words)),
+                Step::NotSent => {}
             }
-            drop(wire);
             sleep_until(deadline.min(Instant::now() + pause)).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
         Err(Failure { error, doubt })
+    }
+
+    async fn ask_once(&self, call: &Call, deadline: Instant) -> Step {
+        let nodes = &self.inner.nodes;
+        let wire = match nodes.wire(deadline).await {
+            Ok(wire) => wire,
+            Err(error) => return Step::Failed(error),
+        };
+        let node = wire.welcome().node;
+        // A watch waits at its node by intention; everything else goes elsewhere if it waits long.
+        let watches = matches!(call, Call::Query { consistency: Consistency::Local { .. }, .. });
+        let until = if watches { deadline } else { attempt(deadline) };
+        let Ok(_place) = timeout_at(until, wire.place()).await else {
+            return Step::Refused(ClientError::Busy);
+        };
+        let told = match timeout_at(until, wire.call(call.clone(), patience(until))).await {
+            Ok(Ok(told)) => told,
+            Ok(Err(NoResponse::NotSent(_))) => return Step::NotSent,
+            Ok(Err(NoResponse::TooLarge)) => {
+                let (size, limit) = (size(call) as u64, COMMAND_MAX as u64);
+                return Step::Failed(ClientError::TooLarge { size, limit });
+            }
+            Ok(Err(NoResponse::Lost(words))) => return lost(node, words),
+            Err(_) => {
+                nodes.shun(node);
+                return lost(node, format!("no answer from node {} in time", node.0));
+            }
+        };
+        nodes.learn(told.leader);
+        match told.response {
+            Response::Refused(Refused::Rejected(rejection)) => {
+                Step::Answered(Response::Done(Outcome::Rejected(rejection)))
+            }
+            Response::Refused(Refused::Busy) => Step::Refused(ClientError::Busy),
+            Response::Refused(Refused::Unavailable(why)) => {
+                if !watches {
+                    nodes.shun(node);
+                }
+                Step::Refused(ClientError::Unavailable(why))
+            }
+            Response::Refused(refused) => Step::Failed(refused.into()),
+            Response::Unknown { why } => {
+                nodes.shun(node);
+                Step::Doubtful(ClientError::Unavailable(why), why.to_string())
+            }
+            response => Step::Answered(response),
+        }
     }
 
     /// Runs a command under its request id.
@@ -140,11 +162,9 @@ impl Client {
         node: NodeId,
         deadline: Instant,
     ) -> Result<NodeReport, ClientError> {
-        let failed =
-            |words: String| ClientError::Unreachable { total: 1, reasons: [(node, words)].into() };
         let wire = self.inner.nodes.dial(node, deadline).await.map_err(|error| match error {
             crate::dial::DialError::Certificate(words) => ClientError::Certificate(words),
-            error => failed(error.to_string()),
+            error => unreachable(node, error.to_string()),
         })?;
         match timeout_at(deadline, wire.call(Call::Status, patience(deadline))).await {
             Ok(Ok(told)) => match told.response {
@@ -152,10 +172,18 @@ impl Client {
                 Response::Refused(refused) => Err(refused.into()),
                 _ => Err(unexpected()),
             },
-            Ok(Err(lost)) => Err(failed(format!("{lost:?}"))),
-            Err(_) => Err(failed("no answer in time".to_owned())),
+            Ok(Err(lost)) => Err(unreachable(node, lost.to_string())),
+            Err(_) => Err(unreachable(node, "no answer in time".to_owned())),
         }
     }
+}
+
+fn lost(node: NodeId, words: String) -> Step {
+    Step::Doubtful(unreachable(node, words.clone()), words)
+}
+
+fn unreachable(node: NodeId, words: String) -> ClientError {
+    ClientError::Unreachable { total: 1, reasons: [(node, words)].into() }
 }
 
 /// Until when one node is waited for: half of what is left, so that another can be tried.

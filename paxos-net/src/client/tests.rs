@@ -83,7 +83,7 @@ async fn sec15_of_a_thousand_requests_at_once_the_excess_is_busy() {
     let mut calls = JoinSet::new();
     for _ in 0..1000 {
         let wire = wire.clone();
-        calls.spawn(async move { wire.call_at_once(Call::Status, 30_000).await.unwrap().response });
+        calls.spawn(async move { wire.call(Call::Status, 30_000).await.unwrap().response });
     }
     for _ in 0..1000 - 256 {
         let response = calls.join_next().await.unwrap().unwrap();

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use paxos_core::{ClusterId, NodeId};
 use quinn::{Connection, SendStream};
-use tokio::sync::{Semaphore, oneshot};
+use thiserror::Error;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::close::{self, Close};
@@ -43,13 +44,16 @@ struct Waiting {
 }
 
 /// Why a call has no response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum NoResponse {
     /// It never left.
+    #[error("not sent: {0}")]
     NotSent(String),
     /// No frame can carry it.
+    #[error("too long to be sent")]
     TooLarge,
     /// It may have been read.
+    #[error("the connection was lost: {0}")]
     Lost(String),
 }
 
@@ -124,19 +128,13 @@ impl Wire {
         lock(&self.line.waiting).closed.is_none()
     }
 
-    /// Sends a call, within what the node takes at once, and waits for the response.
-    pub(crate) async fn call(
-        &self,
-        call: Call,
-        timeout_ms: u64,
-    ) -> Result<ClientResponse, NoResponse> {
-        // It is never closed.
-        let _place = self.window.acquire().await;
-        self.call_at_once(call, timeout_ms).await
+    /// Waits until there is room among the calls that the node takes at once.
+    pub(crate) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.window.acquire().await.ok()
     }
 
-    /// The same without regard to how many the node takes.
-    pub(crate) async fn call_at_once(
+    /// Sends a call and waits for the response.
+    pub(crate) async fn call(
         &self,
         call: Call,
         timeout_ms: u64,
