@@ -17,10 +17,10 @@ use crate::view::View;
 pub struct HeartbeatOptions {
     /// How often a node says that it lives. Default: 50 ms.
     pub interval: Duration,
-    /// A leader silent for this long is no longer heard. Default: 300 ms.
+    /// A leader silent for this long is no longer heard. Default: 250 ms.
     pub suspect_after: Duration,
     /// A campaign begins at a random moment within this time after that, and within a doubled time
-    /// after each failed one, eightfold at most. Default: 150 ms.
+    /// after each failed one, eightfold at most. Default: 100 ms.
     pub spread: Duration,
 }
 
@@ -28,8 +28,8 @@ impl Default for HeartbeatOptions {
     fn default() -> Self {
         HeartbeatOptions {
             interval: Duration::from_millis(50),
-            suspect_after: Duration::from_millis(300),
-            spread: Duration::from_millis(150),
+            suspect_after: Duration::from_millis(250),
+            spread: Duration::from_millis(100),
         }
     }
 }

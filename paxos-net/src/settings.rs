@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use paxos_core::HeartbeatOptions;
 use serde::{Deserialize, Deserializer};
 
 use crate::codec::Codec;
@@ -78,11 +79,12 @@ pub struct LimitSettings {
 
 impl Default for LeadershipSettings {
     fn default() -> Self {
+        let heartbeat = HeartbeatOptions::default();
         LeadershipSettings {
             policy: Policy::default(),
-            heartbeat_interval: Duration::from_millis(50),
-            suspect_after: Duration::from_millis(250),
-            spread: Duration::from_millis(100),
+            heartbeat_interval: heartbeat.interval,
+            suspect_after: heartbeat.suspect_after,
+            spread: heartbeat.spread,
         }
     }
 }

@@ -106,10 +106,17 @@ fn learner_messages() -> impl Strategy<Value = Message> {
 fn leadership_messages() -> impl Strategy<Value = Message> {
     let ballot = || prop::option::of(ballots());
     prop_oneof![
-        (any::<(u64, u64)>(), ballot(), ballot(), slots()).prop_map(
-            |((sequence, sent), leading, hears, next)| {
+        (any::<(u64, u64, u64)>(), ballot(), ballot(), slots()).prop_map(
+            |((incarnation, sequence, sent), leading, hears, next)| {
                 let sent = Time(sent);
-                LeadershipMessage::Heartbeat(Heartbeat { sequence, sent, leading, hears, next })
+                LeadershipMessage::Heartbeat(Heartbeat {
+                    incarnation,
+                    sequence,
+                    sent,
+                    leading,
+                    hears,
+                    next,
+                })
             }
         ),
         ballots().prop_map(|ballot| LeadershipMessage::Succeed { ballot }),
@@ -215,14 +222,15 @@ fn golden_bytes_of_messages() {
     );
     golden(
         &Message::Leadership(LeadershipMessage::Heartbeat(Heartbeat {
+            incarnation: 7,
             sequence: 1,
             sent: Time(300),
             leading: None,
             hears: Some(BALLOT),
             next: Slot(9),
         })),
-        &[3, 0, 1, 0xac, 2, 0, 1, 3, 2, 1, 9],
-        r#"{"Leadership":{"Heartbeat":{"sequence":1,"sent":300,"leading":null,"hears":{"round":3,"node":2,"incarnation":1},"next":9}}}"#,
+        &[3, 0, 7, 1, 0xac, 2, 0, 1, 3, 2, 1, 9],
+        r#"{"Leadership":{"Heartbeat":{"incarnation":7,"sequence":1,"sent":300,"leading":null,"hears":{"round":3,"node":2,"incarnation":1},"next":9}}}"#,
     );
 }
 

@@ -26,6 +26,7 @@ fn accepted(slot: u64) -> Message {
 
 fn heartbeat(sequence: u64) -> Message {
     Message::Leadership(LeadershipMessage::Heartbeat(Heartbeat {
+        incarnation: 1,
         sequence,
         sent: Time(5),
         leading: None,
