@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use paxos_core::{Applied, Configurations, Replica, Slot, StateMachine};
 
 use crate::clock;
 use crate::failure::Failure;
-use crate::messages::{AppliedBatch, Ask, Decided, GatewayInput};
+use crate::messages::{AppliedBatch, Ask, Decided, GatewayInput, Halt};
 use crate::wiring::Wires;
 
 /// How often queries that nobody waits for any more are thrown away.
@@ -84,6 +84,14 @@ impl<S: StateMachine + Unpin> Handler<Decided> for ApplyActor<S> {
         let applied = self.replica.applied();
         self.wires.gateway.do_send(GatewayInput::Applied(batches, applied));
         self.answer_ripe();
+    }
+}
+
+impl<S: StateMachine + Unpin> Handler<Halt> for ApplyActor<S> {
+    type Result = ();
+
+    fn handle(&mut self, _: Halt, context: &mut Context<Self>) {
+        context.stop();
     }
 }
 

@@ -5,13 +5,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, ActorContext, Context, Handler};
 use paxos_core::{Envelope, Record};
 use tokio::sync::oneshot;
 
 use crate::failure::Failure;
 use crate::log::{Log, LogError};
-use crate::messages::Write;
+use crate::messages::{Halt, Write};
 use crate::wiring::Wires;
 
 /// A drain takes no more once it has this many bytes of payload.
@@ -86,6 +86,14 @@ impl Handler<Write> for LogActor {
             // The thread ends early only after an error, which it has reported.
             jobs.send(Job { bytes, ..job }).ok();
         }
+    }
+}
+
+impl Handler<Halt> for LogActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Halt, context: &mut Context<Self>) {
+        context.stop();
     }
 }
 

@@ -24,6 +24,11 @@ pub struct Describe(pub Status);
 #[derive(Debug, MessageResponse)]
 pub struct Described(pub Status);
 
+/// To every actor: the node is being stopped.
+#[derive(Clone, Copy, Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Halt;
+
 /// To the log.
 #[derive(Debug, ActixMessage)]
 #[rtype(result = "()")]

@@ -30,6 +30,7 @@ use crate::graph;
 use crate::ingress::Ingress;
 use crate::log::{Directory, DirectoryLock, LockError, Log, LogOptions, OpenError};
 use crate::log_actor::LogActor;
+use crate::messages::Halt;
 use crate::role::RoleActor;
 use crate::wiring::{RoleAddress, Wires, Wiring};
 
@@ -180,8 +181,17 @@ impl<S: StateMachine + Unpin> Contexts<S> {
             ]),
             log: self.log.address().recipient(),
             apply: apply.clone().recipient(),
-            ask: apply.recipient(),
+            ask: apply.clone().recipient(),
             gateway: self.gateway.address().recipient(),
+            halts: vec![
+                self.gateway.address().recipient(),
+                self.acceptor.address().recipient(),
+                self.proposer.address().recipient(),
+                self.learner.address().recipient(),
+                self.elector.address().recipient(),
+                apply.recipient(),
+                self.log.address().recipient(),
+            ],
             links: OnceLock::new(),
             failures,
             stopping: AtomicBool::new(false),
@@ -329,12 +339,16 @@ impl<S: StateMachine + Unpin> Node<S> {
         }
     }
 
-    /// Stops the node: tells the others, writes what is queued, ends every actor of the `System`.
+    /// Stops the node: tells the others, ends its actors, writes what is queued. Its data directory
+    /// is then free.
     pub async fn stop(self) {
         self.wires.stopping.store(true, Ordering::Relaxed);
         self.client.close().await;
         self.endpoint.close().await;
-        actix::System::current().stop();
+        for actor in &self.wires.halts {
+            // One that has ended already has no mailbox.
+            actor.send(Halt).await.ok();
+        }
     }
 }
 

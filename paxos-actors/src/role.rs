@@ -1,11 +1,11 @@
 //! A role as an actor: mailbox, `handle`, effects, one timer. It has no rule of the protocol in it.
 
-use actix::{Actor, AsyncContext, Context, Handler, SpawnHandle};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle};
 use paxos_core::{Effect, Envelope, Input, Role, Time};
 
 use crate::clock;
 use crate::failure::Failure;
-use crate::messages::{Decided, Deliver, Describe, Described, GatewayInput, Notice, Write};
+use crate::messages::{Decided, Deliver, Describe, Described, GatewayInput, Halt, Notice, Write};
 use crate::wiring::Wires;
 
 /// The actor of one role.
@@ -105,6 +105,14 @@ impl<R: Role + Unpin + 'static> Handler<Deliver> for RoleActor<R> {
         }
         self.perform();
         self.arm(context);
+    }
+}
+
+impl<R: Role + Unpin + 'static> Handler<Halt> for RoleActor<R> {
+    type Result = ();
+
+    fn handle(&mut self, _: Halt, context: &mut Context<Self>) {
+        context.stop();
     }
 }
 

@@ -10,7 +10,7 @@ use paxos_net::Link;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::failure::Failure;
-use crate::messages::{Ask, Decided, Deliver, Describe, GatewayInput, Write};
+use crate::messages::{Ask, Decided, Deliver, Describe, GatewayInput, Halt, Write};
 
 /// Bytes that may wait for the log; beyond them the node drops what is addressed to its acceptor.
 pub const WRITE_QUEUE_MAX: usize = 32 << 20;
@@ -32,6 +32,8 @@ pub struct Wiring {
     pub ask: Recipient<Ask>,
     /// The gateway.
     pub gateway: Recipient<GatewayInput>,
+    /// Every actor, to stop it.
+    pub halts: Vec<Recipient<Halt>>,
     /// The links to the other nodes; set once the endpoint is there.
     pub links: OnceLock<BTreeMap<NodeId, Link>>,
     /// Where the end of the node is reported.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use paxos_core::{ClusterId, NodeId};
@@ -14,7 +14,7 @@ use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 use thiserror::Error;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::close::{self, Close};
 use crate::codec::{Codec, Protocol};
@@ -31,6 +31,9 @@ use crate::{clients, inbound};
 
 /// How long [`Endpoint::close`] waits for the others to hear of it.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How often [`Endpoint::close`] looks whether the port is free.
+const RELEASE: Duration = Duration::from_millis(1);
 
 /// What an endpoint is made of.
 pub struct EndpointConfig {
@@ -94,6 +97,7 @@ pub enum BindError {
 /// A node's end of the network. It works until it is closed or dropped.
 pub struct Endpoint {
     shared: Arc<Shared>,
+    socket: Weak<dyn AsyncUdpSocket>,
 }
 
 /// What all tasks of an endpoint have in common.
@@ -151,6 +155,7 @@ impl Endpoint {
         let alpn = Protocol::Peer.alpn(config.codec);
         let mut dialing = ClientConfig::new(Arc::new(tls::dialing(&config.credentials, alpn)?));
         dialing.transport_config(Arc::new(config.limits.link()));
+        let held = Arc::downgrade(&socket);
         let quic = quinn::Endpoint::new_with_abstract_socket(
             keyed(config.credentials.key().secret_der()),
             Some(server),
@@ -182,7 +187,7 @@ impl Endpoint {
             closing: AtomicBool::new(false),
         });
         tokio::spawn(accept(shared.clone()));
-        Ok(Endpoint { shared })
+        Ok(Endpoint { shared, socket: held })
     }
 
     /// Where it listens: tells the port if it was left to the system.
@@ -206,11 +211,21 @@ impl Endpoint {
         self.shared.counts.report()
     }
 
-    /// Closes every connection and tells the other ends.
-    pub async fn close(&self) {
+    /// Closes every connection and tells the other ends, then waits until the port is free: another
+    /// run of the node may follow at once.
+    pub async fn close(self) {
         self.shared.stop();
         // If it does not come through, their time-outs tell them.
         timeout(FAREWELL, self.shared.quic.wait_idle()).await.ok();
+        let socket = self.socket.clone();
+        drop(self);
+        let released = async {
+            while socket.strong_count() > 0 {
+                sleep(RELEASE).await;
+            }
+        };
+        // Somebody may keep a handle for reasons of his own; the port is free when he drops it.
+        timeout(FAREWELL, released).await.ok();
     }
 }
 

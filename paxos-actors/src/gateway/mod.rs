@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture,
+    WrapFuture,
+};
 use paxos_core::{Envelope, Inside, Message, NodeId, RoleKind, Slot, Status};
 use paxos_net::protocol::{ClientResponse, NodeReport, Relay, Response, Unavailable};
 
@@ -16,7 +19,7 @@ pub use desk::{Desk, GatewayOptions};
 
 use crate::clock;
 use crate::failure::Failure;
-use crate::messages::{Describe, GatewayInput, Notice};
+use crate::messages::{Describe, GatewayInput, Halt, Notice};
 use crate::wiring::Wires;
 
 /// How often the desk looks for requests whose time is over.
@@ -171,6 +174,14 @@ impl Actor for GatewayActor {
 impl Drop for GatewayActor {
     fn drop(&mut self) {
         self.wires.fail(Failure::Actor("gateway"));
+    }
+}
+
+impl Handler<Halt> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Halt, context: &mut Context<Self>) {
+        context.stop();
     }
 }
 

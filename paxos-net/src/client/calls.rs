@@ -20,6 +20,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(200);
 const MARGIN: Duration = Duration::from_millis(250);
 /// A node is given at least this long, if there is so much, before another is tried.
 const ATTEMPT: Duration = Duration::from_secs(1);
+/// No attempt begins with less time than this, but the first.
+const LAST: Duration = Duration::from_millis(250);
 
 /// A call that was given up.
 pub(super) struct Failure {
@@ -62,8 +64,18 @@ impl Client {
                 Step::Answered(response) => return Ok((response, doubt)),
                 Step::Failed(error) => return Err(Failure { error, doubt }),
                 Step::Refused(why) => error = why,
-                Step::Doubtful(why, words) => (error, doubt) = (why, Some(words)),
+                Step::Doubtful(why, words) => {
+                    // What a node said of the quorum explains more than the silence of another.
+                    if !matches!(&error, ClientError::Unavailable(why) if why.total > 0) {
+                        error = why;
+                    }
+                    doubt = Some(words);
+                }
                 Step::NotSent => {}
+            }
+            // Too late for one more answer: asking would only add to the doubt.
+            if deadline.saturating_duration_since(Instant::now()) < LAST {
+                break;
             }
             sleep_until(deadline.min(Instant::now() + pause)).await;
             pause = (pause * 2).min(PAUSE_MAX);

@@ -1,0 +1,94 @@
+//! Three nodes in one process, over real QUIC: the whole graph from a client to the log and back.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::path::Path;
+
+use paxos_actors::{Context, InitOptions, Node, NodeConfig, NodeId, StateMachine, init};
+use serde::{Deserialize, Serialize};
+
+#[derive(Default, Serialize, Deserialize)]
+struct Sum(u64);
+
+impl StateMachine for Sum {
+    type Command = u64;
+    type Reply = u64;
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
+        self.0 += by;
+        self.0
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+}
+
+/// Ports that were free a moment ago.
+fn addresses(count: usize) -> Vec<String> {
+    let sockets: Vec<_> =
+        (0..count).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    sockets.iter().map(|socket| socket.local_addr().unwrap().to_string()).collect()
+}
+
+async fn start(folder: &Path, node: u64) -> Node<Sum> {
+    let file = folder.join("cluster.toml");
+    let config = NodeConfig::load(&file, NodeId(node), None).unwrap();
+    Node::start(config).await.unwrap()
+}
+
+/// Asks until the cluster has come together.
+async fn add(node: &Node<Sum>, by: u64) -> u64 {
+    loop {
+        match node.propose(&by).await {
+            Ok(sum) => return sum,
+            Err(error) if error.certainly_not_applied() => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn every_node_serves_and_all_agree() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("cluster");
+    init(&InitOptions { folder: folder.clone(), addresses: addresses(3) }).unwrap();
+    let nodes = [start(&folder, 1).await, start(&folder, 2).await, start(&folder, 3).await];
+    for (sum, node) in (1..).zip(nodes.iter().cycle().take(12)) {
+        assert_eq!(add(node, 1).await, sum);
+    }
+    for node in &nodes {
+        assert_eq!(node.query(&()).await.unwrap(), 12);
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_stopped_cluster_comes_back_with_everything() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("cluster");
+    init(&InitOptions { folder: folder.clone(), addresses: addresses(3) }).unwrap();
+    for round in 1..=3 {
+        let nodes = [start(&folder, 1).await, start(&folder, 2).await, start(&folder, 3).await];
+        for step in 1..=5 {
+            assert_eq!(add(&nodes[0], 1).await, (round - 1) * 5 + step);
+        }
+        for node in nodes {
+            node.stop().await;
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_cluster_of_one_needs_nobody() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("cluster");
+    init(&InitOptions { folder: folder.clone(), addresses: addresses(1) }).unwrap();
+    let node = start(&folder, 1).await;
+    assert_eq!(add(&node, 7).await, 7);
+    assert!(node.graph().contains("1 in phase 1, 1 in phase 2, of 1"), "{}", node.graph());
+    node.stop().await;
+}
