@@ -2,6 +2,8 @@
 //! gateway serves any client; one that does not lead relays to the leader's.
 
 mod desk;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

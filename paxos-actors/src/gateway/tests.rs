@@ -1,0 +1,231 @@
+//! The desk, one input at a time.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use paxos_core::batch::{COMMAND_MAX, Commands};
+use paxos_core::{
+    Ballot, Change, NodeId, Operation, Origin, Outcome, Refusal, SessionId, Slot, Time,
+};
+use paxos_net::protocol::{
+    Call, ClientRequest, ClientResponse, Consistency, Refused, Relay, Response, Unavailable,
+};
+use paxos_net::{Caller, Replies};
+
+use super::desk::{Asker, Desk, GatewayOptions, Order};
+use crate::messages::{AppliedBatch, Notice};
+
+const ME: NodeId = NodeId(1);
+const OTHER: NodeId = NodeId(2);
+
+fn desk(options: GatewayOptions) -> Desk {
+    Desk::new(ME, 1, options)
+}
+
+fn led(node: Option<NodeId>) -> Notice {
+    let leader = node.map(|node| Ballot { round: 1, node, incarnation: 1 });
+    Notice::Led(Change { leader, why: String::new() })
+}
+
+fn caller() -> Caller {
+    let replies = Replies::to(|_| {});
+    Caller { identity: "client/ada".to_owned(), peer: false, replies }
+}
+
+fn run(id: u64, timeout_ms: u64) -> ClientRequest {
+    let command = Bytes::from_static(b"x");
+    let operation = Operation::Run { session: SessionId(1), sequence: id, command };
+    ClientRequest { id, timeout_ms, call: Call::Operate(operation) }
+}
+
+fn read(id: u64) -> ClientRequest {
+    let (query, consistency) = (Bytes::from_static(b"q"), Consistency::Linearizable);
+    ClientRequest { id, timeout_ms: 1000, call: Call::Query { query, consistency } }
+}
+
+/// The answers among the orders.
+fn answers(desk: &mut Desk) -> Vec<(u64, Response)> {
+    let reply = |order| match order {
+        Order::Reply(_, ClientResponse { id, response, .. }) => Some((id, response)),
+        _ => None,
+    };
+    desk.orders().into_iter().filter_map(reply).collect()
+}
+
+/// The batches among the orders: ticket and number of commands.
+fn batches(desk: &mut Desk) -> Vec<(u64, usize)> {
+    let batch = |order| match order {
+        Order::Propose(ticket, bytes) => {
+            Some((ticket, Commands::decode(&bytes).unwrap().entries.len()))
+        }
+        _ => None,
+    };
+    desk.orders().into_iter().filter_map(batch).collect()
+}
+
+fn applied(number: u64, outcomes: Vec<Outcome>) -> Vec<AppliedBatch> {
+    vec![AppliedBatch { origin: Origin { node: ME, incarnation: 1, number }, outcomes }]
+}
+
+#[test]
+fn commands_gather_while_the_window_is_full_and_go_at_once_while_it_is_not() {
+    let mut desk = desk(GatewayOptions { batches_in_flight: 1, ..GatewayOptions::default() });
+    desk.notice(Time(0), led(Some(ME)));
+    desk.requests(Time(0), caller(), vec![run(1, 1000)]);
+    let [(first, 1)] = batches(&mut desk)[..] else { panic!("one command goes at once") };
+    desk.requests(Time(0), caller(), vec![run(2, 1000)]);
+    desk.requests(Time(0), caller(), vec![run(3, 1000)]);
+    assert!(batches(&mut desk).is_empty(), "the window is full");
+    let outcome = Outcome::Replied(Bytes::from_static(b"r"));
+    desk.applied(Time(1), applied(first, vec![outcome.clone()]), Slot(1));
+    let orders = desk.orders();
+    assert!(matches!(&orders[0], Order::Reply(_, ClientResponse { id: 1, .. })));
+    let Order::Propose(_, bytes) = &orders[1] else { panic!("the rest goes together") };
+    assert_eq!(Commands::decode(bytes).unwrap().entries.len(), 2);
+}
+
+#[test]
+fn a_batch_whose_slot_holds_something_else_is_proposed_again() {
+    let mut desk = desk(GatewayOptions::default());
+    desk.notice(Time(0), led(Some(ME)));
+    desk.requests(Time(0), caller(), vec![run(1, 1000)]);
+    let [(first, 1)] = batches(&mut desk)[..] else { panic!() };
+    desk.notice(Time(0), Notice::Proposed(first, Slot(7)));
+    desk.applied(Time(1), vec![], Slot(6));
+    assert!(desk.orders().is_empty(), "slot 7 is not decided yet");
+    desk.applied(Time(1), vec![], Slot(7));
+    let [(second, 1)] = batches(&mut desk)[..] else { panic!("it goes again") };
+    assert_ne!(first, second);
+}
+
+#[test]
+fn cli6_a_command_above_the_limit_is_refused_with_the_limit() {
+    let mut desk = desk(GatewayOptions::default());
+    let operation = |size: usize| Operation::Run {
+        session: SessionId(1),
+        sequence: 1,
+        command: vec![0; size].into(),
+    };
+    for (size, refused) in [(COMMAND_MAX - 1, false), (COMMAND_MAX, false), (COMMAND_MAX + 1, true)]
+    {
+        let call = Call::Operate(operation(size));
+        desk.requests(Time(0), caller(), vec![ClientRequest { id: 1, timeout_ms: 1000, call }]);
+        let answers = answers(&mut desk);
+        let too_large =
+            Response::Refused(Refused::TooLarge { size: size as u64, limit: COMMAND_MAX as u64 });
+        assert_eq!(answers == [(1, too_large)], refused, "{size}");
+    }
+}
+
+#[test]
+fn cli10_a_deadline_that_passes_in_the_queue_is_a_refusal_and_in_flight_unknown() {
+    let mut desk = desk(GatewayOptions::default());
+    let reach = Unavailable { reached: 1, total: 3, needed: 2 };
+    desk.reaches(reach);
+    desk.requests(Time(0), caller(), vec![run(1, 10)]);
+    desk.tick(Time(9_999));
+    assert!(desk.orders().is_empty());
+    desk.tick(Time(10_000));
+    assert_eq!(answers(&mut desk), [(1, Response::Refused(Refused::Unavailable(reach)))]);
+
+    desk.notice(Time(10_000), led(Some(ME)));
+    assert!(batches(&mut desk).is_empty(), "what was refused is never proposed");
+    desk.requests(Time(10_000), caller(), vec![run(2, 10)]);
+    desk.tick(Time(20_000));
+    assert_eq!(answers(&mut desk), [(2, Response::Unknown { why: reach })]);
+}
+
+#[test]
+fn beyond_the_limits_requests_are_busy() {
+    let mut desk = desk(GatewayOptions { requests_max: 2, ..GatewayOptions::default() });
+    desk.requests(Time(0), caller(), vec![run(1, 10), run(2, 10), run(3, 10)]);
+    assert_eq!(answers(&mut desk), [(3, Response::Refused(Refused::Busy))]);
+    desk.tick(Time(10_000));
+    assert_eq!(answers(&mut desk).len(), 2);
+    desk.requests(Time(10_000), caller(), vec![run(4, 10), run(5, 10)]);
+    assert!(desk.orders().is_empty(), "what was answered makes room");
+}
+
+#[test]
+fn a_gateway_that_does_not_lead_relays_and_passes_the_answer_on() {
+    let mut desk = desk(GatewayOptions::default());
+    desk.notice(Time(0), led(Some(OTHER)));
+    desk.requests(Time(0), caller(), vec![run(41, 1000), read(42)]);
+    let orders = desk.orders();
+    let [Order::Relay(OTHER, Relay::Ask(forwarded))] = &orders[..] else { panic!("{orders:?}") };
+    let ids: Vec<_> = forwarded.iter().map(|forwarded| forwarded.request.id).collect();
+    let response = Response::Done(Outcome::Replied(Bytes::from_static(b"r")));
+    let told = ClientResponse { id: ids[0], leader: Some(OTHER), response: response.clone() };
+    desk.relayed(Time(1), OTHER, Relay::Tell(vec![told.clone(), told]));
+    assert_eq!(answers(&mut desk), [(41, response)], "once");
+}
+
+#[test]
+fn what_was_relayed_to_a_lost_leader_goes_to_the_next_and_may_have_had_an_effect() {
+    let mut desk = desk(GatewayOptions::default());
+    desk.notice(Time(0), led(Some(OTHER)));
+    desk.requests(Time(0), caller(), vec![run(1, 10)]);
+    desk.orders();
+    desk.notice(Time(0), led(None));
+    desk.link_changed(Time(0), OTHER, false);
+    assert!(desk.orders().is_empty(), "nobody leads");
+    desk.tick(Time(10_000));
+    assert!(matches!(answers(&mut desk)[..], [(1, Response::Unknown { .. })]));
+
+    desk.notice(Time(10_000), led(Some(OTHER)));
+    desk.requests(Time(10_000), caller(), vec![run(2, 1000)]);
+    desk.orders();
+    desk.notice(Time(10_001), led(Some(ME)));
+    assert_eq!(batches(&mut desk).len(), 1);
+}
+
+#[test]
+fn a_relay_is_never_relayed_again() {
+    let mut desk = desk(GatewayOptions::default());
+    desk.notice(Time(0), led(Some(OTHER)));
+    let forwarded =
+        paxos_net::protocol::Forwarded { identity: "client/ada".to_owned(), request: run(9, 1000) };
+    desk.relayed(Time(0), NodeId(3), Relay::Ask(vec![forwarded]));
+    let orders = desk.orders();
+    let [Order::Reply(Asker::Peer(NodeId(3)), response)] = &orders[..] else {
+        panic!("{orders:?}")
+    };
+    assert_eq!(response.response, Response::Refused(Refused::Busy));
+}
+
+#[test]
+fn a_read_that_the_proposer_refuses_waits_for_the_next_leader() {
+    let mut desk = desk(GatewayOptions::default());
+    desk.notice(Time(0), led(Some(ME)));
+    desk.requests(Time(0), caller(), vec![read(1)]);
+    let orders = desk.orders();
+    let [Order::Read(ticket)] = orders[..] else { panic!("{orders:?}") };
+    desk.notice(Time(0), led(None));
+    desk.notice(Time(0), Notice::Refused(ticket, Refusal::NotLeader));
+    assert!(desk.orders().is_empty());
+    desk.notice(Time(1), led(Some(ME)));
+    let orders = desk.orders();
+    let [Order::Read(ticket)] = orders[..] else { panic!("{orders:?}") };
+    desk.notice(Time(1), Notice::ReadReady(ticket, Slot(5)));
+    let orders = desk.orders();
+    let [Order::Ask(ask)] = &orders[..] else { panic!("{orders:?}") };
+    assert_eq!(ask.applied, Slot(4));
+    desk.answered(Time(2), ticket, Slot(6), vec![Ok(Bytes::from_static(b"a"))]);
+    let answer = Response::Answer { slot: Slot(6), answer: Bytes::from_static(b"a") };
+    assert_eq!(answers(&mut desk), [(1, answer)]);
+}
+
+#[test]
+fn replies_reach_the_caller_who_asked() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let keep = seen.clone();
+    let replies = Replies::to(move |responses| keep.lock().unwrap().extend(responses));
+    let mut desk = desk(GatewayOptions { requests_max: 0, ..GatewayOptions::default() });
+    let caller = Caller { identity: "client/ada".to_owned(), peer: false, replies };
+    desk.requests(Time(0), caller, vec![run(3, 10)]);
+    for order in desk.orders() {
+        let Order::Reply(Asker::Client(caller), response) = order else { panic!() };
+        caller.replies.send(vec![response]);
+    }
+    assert_eq!(seen.lock().unwrap()[0].id, 3);
+}
