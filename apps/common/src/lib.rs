@@ -1,1 +1,32 @@
-//! Under construction.
+//! What the command lines of all apps share: options, output forms, exit codes, the commands that
+//! are the same whatever the service is, and clusters of child processes to show and to test one.
+//! It knows no service: that comes in as the type parameter of [`serve`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`app`] | from `main` to an exit code |
+//! | [`options`] | how a command finds its cluster and proves who it is |
+//! | [`output`], [`timeline`] | results on stdout |
+//! | [`logging`] | everything else on stderr |
+//! | [`exit`] | exit codes, and which error means which |
+//! | [`init`], [`serve`], [`status`], [`completions`] | commands |
+//! | [`overview`] | the cluster at a glance |
+//! | [`children`], [`folder`], [`ports`] | a cluster of child processes |
+//! | [`signals`] | the signals that end a process in an orderly way |
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod app;
+pub mod children;
+pub mod completions;
+pub mod exit;
+pub mod folder;
+pub mod init;
+pub mod logging;
+pub mod options;
+pub mod output;
+pub mod overview;
+pub mod ports;
+pub mod serve;
+pub mod signals;
+pub mod status;
+pub mod timeline;

@@ -1,0 +1,44 @@
+//! From `main` to an exit code.
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::exit::Exit;
+
+/// Parses the command line and runs what it says. Errors go to stderr under the app's name, and
+/// become the exit code that [`Exit::of`] has for them.
+pub fn run<C: Parser + CommandFactory>(run: impl FnOnce(C) -> anyhow::Result<Exit>) -> ExitCode {
+    let line = match C::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            error.print().ok();
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return exit.into();
+        }
+    };
+    match run(line) {
+        Ok(exit) => exit.into(),
+        // Who reads the results has read enough.
+        Err(error) if is_closed_pipe(&error) => Exit::Done.into(),
+        Err(error) => {
+            writeln!(io::stderr(), "{}: {error:#}", C::command().get_name()).ok();
+            Exit::of(&error).into()
+        }
+    }
+}
+
+/// Runs a command that is a client: on this thread alone.
+///
+/// # Errors
+/// Those of the command, or that of the system if there can be no runtime.
+pub fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let closed = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(closed))
+}

@@ -1,0 +1,84 @@
+//! `init`: makes the files of a new cluster.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use paxos_actors::InitOptions;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::options::CLUSTER_FILE;
+use crate::output::Output;
+
+/// The arguments of `init`.
+#[derive(Args, Debug)]
+pub struct Init {
+    /// The addresses of the nodes, which are numbered from 1 in this order
+    #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',', required = true)]
+    pub nodes: Vec<String>,
+
+    /// Where to write
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Made {
+    cluster: String,
+    file: PathBuf,
+    nodes: Vec<MadeNode>,
+}
+
+#[derive(Serialize)]
+struct MadeNode {
+    node: u64,
+    addr: String,
+    folder: PathBuf,
+}
+
+impl Init {
+    /// Makes the cluster and says what to do with it.
+    ///
+    /// # Errors
+    /// See [`paxos_actors::InitError`]: above all, a cluster that is there already is left alone.
+    pub fn run(&self, output: &Output) -> anyhow::Result<Exit> {
+        let options = InitOptions { folder: self.dir.clone(), addresses: self.nodes.clone() };
+        let cluster = paxos_actors::init(&options)?;
+        let nodes = cluster.nodes.iter().map(|(node, address)| MadeNode {
+            node: node.0,
+            addr: address.clone(),
+            folder: self.dir.join(format!("node-{}", node.0)),
+        });
+        let made = Made {
+            cluster: cluster.cluster.to_string(),
+            file: self.dir.join(CLUSTER_FILE),
+            nodes: nodes.collect(),
+        };
+        output.result(made.text(), &made)?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Made {
+    fn text(&self) -> String {
+        let mut text = format!("{}  cluster {}", self.file.display(), self.cluster);
+        for MadeNode { node, addr, folder } in &self.nodes {
+            text.push_str(&format!("\n{}  node {node} at {addr}", folder.display()));
+        }
+        text.push_str("\nA node's host needs the cluster file and the node's own folder; a client");
+        text.push_str("\nthe cluster file and client/. Keep ca/ where no node is.");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_is_named() {
+        let node = MadeNode { node: 1, addr: "h1:7400".into(), folder: "d/node-1".into() };
+        let made = Made { cluster: "feed".into(), file: "d/cluster.toml".into(), nodes: vec![node] };
+        assert!(made.text().starts_with("d/cluster.toml  cluster feed\nd/node-1  node 1 at h1:7400"));
+    }
+}

@@ -1,0 +1,133 @@
+//! How a command finds its cluster and proves who it is.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use paxos_net::client::{Client, ClientConfig};
+use paxos_net::cluster_file::ClusterFile;
+use paxos_net::credentials::Credentials;
+use paxos_net::duration::parse_duration;
+
+/// The environment variable that stands in for `--cluster`.
+pub const CLUSTER_VARIABLE: &str = "PAXOS_CLUSTER";
+
+/// The name of the cluster file, if no other is given.
+pub const CLUSTER_FILE: &str = "cluster.toml";
+
+/// The name of the folder of a client's certificate, beside the cluster file.
+pub const CLIENT_FOLDER: &str = "client";
+
+/// Where the cluster file is.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ClusterOption {
+    /// The cluster file [env: PAXOS_CLUSTER] [default: ./cluster.toml]
+    #[arg(long, value_name = "FILE")]
+    pub cluster: Option<PathBuf>,
+}
+
+impl ClusterOption {
+    /// As given here, else by the environment, else in the current folder.
+    pub fn path(&self) -> PathBuf {
+        let variable = std::env::var_os(CLUSTER_VARIABLE).filter(|value| !value.is_empty());
+        let elsewhere = || variable.map(PathBuf::from);
+        self.cluster.clone().or_else(elsewhere).unwrap_or_else(|| PathBuf::from(CLUSTER_FILE))
+    }
+}
+
+/// The options of every command that talks to a cluster.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Cluster")]
+pub struct Common {
+    #[command(flatten)]
+    at: ClusterOption,
+
+    /// Talk to the node at this address only
+    #[arg(long, value_name = "ADDR")]
+    pub via: Option<String>,
+
+    /// The folder of the certificate to show [default: client/ beside the cluster file]
+    #[arg(long, value_name = "DIR")]
+    pub identity: Option<PathBuf>,
+
+    /// For the whole command, or for one call of a long one: 250ms, 5s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "5s")]
+    pub timeout: Duration,
+}
+
+impl Common {
+    /// Whether the command line itself names a cluster.
+    pub fn names_cluster(&self) -> bool {
+        self.at.cluster.is_some()
+    }
+
+    /// Whether the command line says anything of a cluster that is there already.
+    pub fn names_anything(&self) -> bool {
+        self.names_cluster() || self.via.is_some() || self.identity.is_some()
+    }
+
+    /// Where the cluster file is.
+    pub fn cluster_path(&self) -> PathBuf {
+        self.at.path()
+    }
+
+    /// Everything that a client needs, read from files.
+    ///
+    /// # Errors
+    /// Those of the cluster file and of the certificate folder.
+    pub fn client_config(&self) -> anyhow::Result<ClientConfig> {
+        let path = self.cluster_path();
+        let cluster = ClusterFile::load(&path)?;
+        let identity = match &self.identity {
+            Some(folder) => folder.clone(),
+            None => path.with_file_name(CLIENT_FOLDER),
+        };
+        let mut config = ClientConfig::new(cluster, Credentials::load(&identity)?);
+        config.via.clone_from(&self.via);
+        config.timeout = self.timeout;
+        Ok(config)
+    }
+
+    /// A client, which connects when it is first used. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Those of [`Common::client_config`], and what the client finds wrong with it.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(self.client_config()?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        common: Common,
+    }
+
+    #[test]
+    fn options_are_read() {
+        let line = ["x", "--cluster", "d/c.toml", "--via", "h1:7400", "--timeout", "250ms"];
+        let common = Line::try_parse_from(line).unwrap().common;
+        assert_eq!(common.cluster_path(), PathBuf::from("d/c.toml"));
+        assert_eq!(common.via.as_deref(), Some("h1:7400"));
+        assert_eq!(common.timeout, Duration::from_millis(250));
+        assert!(common.names_cluster() && common.names_anything());
+        let bare = Line::try_parse_from(["x"]).unwrap().common;
+        assert_eq!(bare.timeout, Duration::from_secs(5));
+        assert!(!bare.names_anything());
+        assert!(Line::try_parse_from(["x", "--timeout", "5"]).is_err());
+    }
+
+    #[test]
+    fn a_missing_cluster_file_is_a_configuration_error() {
+        let common = Line::try_parse_from(["x", "--cluster", "/nowhere/c.toml"]).unwrap().common;
+        let error = common.client_config().unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Configuration);
+        assert!(error.to_string().contains("/nowhere/c.toml"), "{error}");
+    }
+}

@@ -1,0 +1,189 @@
+//! The cluster at a glance, put together from what its nodes say of themselves.
+
+use std::collections::BTreeMap;
+
+use paxos_core::{Ballot, NodeId};
+use paxos_net::client::{Client, ClientError};
+use paxos_net::protocol::NodeReport;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+/// What a node said, or why it did not.
+pub type Report = Result<NodeReport, ClientError>;
+
+/// The cluster at a glance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Overview {
+    /// Who leads: the node of the highest ballot that a node hears, if that node itself answered.
+    pub leader: Option<u64>,
+    /// Each node, by its number.
+    pub nodes: Vec<NodeLine>,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeLine {
+    /// Its number.
+    pub node: u64,
+    /// Where it can be reached.
+    pub addr: String,
+    /// Whether it answered.
+    pub up: bool,
+    /// The last slot below which it knows everything to be chosen.
+    pub chosen: Option<u64>,
+    /// The last slot that it has applied.
+    pub applied: Option<u64>,
+    /// Why it did not answer.
+    #[serde(skip)]
+    pub why: Option<String>,
+}
+
+impl Overview {
+    /// Asks every node of the cluster file.
+    pub async fn of_all(client: &Client, addresses: &BTreeMap<NodeId, String>) -> Overview {
+        Overview::new(&client.statuses().await, addresses)
+    }
+
+    /// Asks some nodes only, so that nothing waits for those known to be down; each has the
+    /// client's timeout.
+    pub async fn of(
+        client: &Client,
+        asked: &[NodeId],
+        addresses: &BTreeMap<NodeId, String>,
+    ) -> Overview {
+        let mut asking = JoinSet::new();
+        for node in asked.iter().copied() {
+            let client = client.clone();
+            asking.spawn(async move { (node, client.status(node).await) });
+        }
+        Overview::new(&asking.join_all().await.into_iter().collect(), addresses)
+    }
+
+    /// Puts reports together. Nodes without one are down.
+    pub fn new(
+        reports: &BTreeMap<NodeId, Report>,
+        addresses: &BTreeMap<NodeId, String>,
+    ) -> Overview {
+        let lines = addresses.iter().map(|(node, address)| match reports.get(node) {
+            Some(Ok(report)) => NodeLine {
+                node: node.0,
+                addr: address.clone(),
+                up: true,
+                chosen: Some(report.status.chosen.0),
+                applied: Some(report.applied.0),
+                why: None,
+            },
+            other => NodeLine {
+                node: node.0,
+                addr: address.clone(),
+                up: false,
+                chosen: None,
+                applied: None,
+                why: other.and_then(|report| report.as_ref().err()).map(ToString::to_string),
+            },
+        });
+        Overview { leader: leader(reports), nodes: lines.collect() }
+    }
+
+    /// Whether any node answered.
+    pub fn any_up(&self) -> bool {
+        self.nodes.iter().any(|line| line.up)
+    }
+
+    /// Whether every node answered, and all of them have applied equally much.
+    pub fn is_level(&self) -> bool {
+        let applied = self.nodes.first().and_then(|line| line.applied);
+        applied.is_some()
+            && self.nodes.iter().all(|line| line.applied == applied && line.chosen == applied)
+    }
+
+    /// As a small table.
+    pub fn table(&self) -> String {
+        let width = self.nodes.iter().map(|line| line.addr.len()).max().unwrap_or(0).max(7);
+        let mut text = match self.leader {
+            Some(leader) => format!("leader: node {leader}\n"),
+            None => "leader: none\n".to_owned(),
+        };
+        text.push_str(&format!("node  {:width$}  up       chosen    applied", "address"));
+        for line in &self.nodes {
+            let number = |slot: Option<u64>| slot.map_or("-".to_owned(), |slot| slot.to_string());
+            text.push_str(&format!(
+                "\n{:>4}  {:width$}  {:3}  {:>10} {:>10}",
+                line.node,
+                line.addr,
+                if line.up { "yes" } else { "no" },
+                number(line.chosen),
+                number(line.applied),
+            ));
+        }
+        text
+    }
+}
+
+/// A ballot that is heard of a node that does not answer is one of the past, as far as we can tell.
+fn leader(reports: &BTreeMap<NodeId, Report>) -> Option<u64> {
+    let answered = || reports.values().filter_map(|report| report.as_ref().ok());
+    let highest: Ballot = answered().filter_map(|report| report.status.leader).max()?;
+    answered().any(|report| report.node == highest.node).then_some(highest.node.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paxos_core::{Slot, Status};
+
+    fn addresses() -> BTreeMap<NodeId, String> {
+        (1..=3).map(|node| (NodeId(node), format!("127.0.0.1:740{node}"))).collect()
+    }
+
+    fn report(node: u64, leader: Option<(u64, u64)>) -> (NodeId, Report) {
+        let leader =
+            leader.map(|(round, node)| Ballot { round, node: NodeId(node), incarnation: 1 });
+        let status = Status { leader, chosen: Slot(9), ..Status::default() };
+        let address = format!("127.0.0.1:740{node}");
+        let (applied, links) = (Slot(9), BTreeMap::new());
+        (NodeId(node), Ok(NodeReport { node: NodeId(node), address, status, applied, links }))
+    }
+
+    #[test]
+    fn the_json_form_is_the_one_documented() {
+        let reports = [report(1, Some((1, 2))), report(2, Some((1, 2)))].into();
+        let text = crate::output::json(&Overview::new(&reports, &addresses())).unwrap();
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"v":1,"leader":2,"nodes":["#,
+                r#"{"node":1,"addr":"127.0.0.1:7401","up":true,"chosen":9,"applied":9},"#,
+                r#"{"node":2,"addr":"127.0.0.1:7402","up":true,"chosen":9,"applied":9},"#,
+                r#"{"node":3,"addr":"127.0.0.1:7403","up":false,"chosen":null,"applied":null}]}"#
+            )
+        );
+    }
+
+    #[test]
+    fn the_highest_ballot_leads_if_its_node_answers() {
+        let leader = |reports: &[(NodeId, Report)]| {
+            Overview::new(&reports.iter().cloned().collect(), &addresses()).leader
+        };
+        assert_eq!(leader(&[report(1, Some((1, 1))), report(2, Some((2, 2)))]), Some(2));
+        assert_eq!(leader(&[report(1, Some((2, 3))), report(2, Some((2, 3)))]), None);
+        assert_eq!(leader(&[report(1, None)]), None);
+        assert_eq!(leader(&[]), None);
+    }
+
+    #[test]
+    fn level_means_all_up_and_equal() {
+        let all = [report(1, None), report(2, None), report(3, None)];
+        assert!(Overview::new(&all.iter().cloned().collect(), &addresses()).is_level());
+        assert!(!Overview::new(&all[..2].iter().cloned().collect(), &addresses()).is_level());
+    }
+
+    #[test]
+    fn the_table_is_aligned() {
+        let reports = [report(1, Some((1, 1)))].into();
+        let table = Overview::new(&reports, &addresses()).table();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines[0], "leader: node 1");
+        assert!(lines[1..].iter().all(|line| line.len() == lines[1].len()), "{table}");
+    }
+}

@@ -1,0 +1,114 @@
+//! `serve`: runs a node.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use paxos_actors::{Node, NodeConfig};
+use paxos_core::{NodeId, StateMachine};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::exit::Exit;
+use crate::options::ClusterOption;
+use crate::signals::Signals;
+
+/// A node that is told to stop has so long; what it acknowledged is on disk long before.
+const STOP: Duration = Duration::from_secs(10);
+
+/// The arguments of `serve`.
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// The number of the node, as in the cluster file
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub node: u64,
+
+    #[command(flatten)]
+    at: ClusterOption,
+
+    /// The node's folder [default: node-N/ beside the cluster file]
+    #[arg(long, value_name = "DIR")]
+    pub identity: Option<PathBuf>,
+
+    /// Listen here instead of at the node's address in the cluster file
+    #[arg(long, value_name = "IP:PORT")]
+    pub bind: Option<SocketAddr>,
+
+    /// Stop when stdin ends, so that nothing is left behind when the parent process dies.
+    #[arg(long, hide = true)]
+    pub until_stdin_closes: bool,
+}
+
+impl Serve {
+    /// Runs a node of the service `S` until it is told to stop, or must.
+    ///
+    /// # Errors
+    /// Why the node could not start, or stopped by itself.
+    pub fn run<S: StateMachine>(&self) -> anyhow::Result<Exit> {
+        let mut config =
+            NodeConfig::load(&self.at.path(), NodeId(self.node), self.identity.clone())?;
+        config.bind = self.bind;
+        actix_rt::System::new().block_on(self.serve::<S>(config))
+    }
+
+    async fn serve<S: StateMachine>(&self, config: NodeConfig) -> anyhow::Result<Exit> {
+        let mut signals = Signals::catch()?;
+        let node = Node::<S>::start(config).await?;
+        announce(&ready(node.graph(), self.node, node.address()));
+        let orphaned = stdin_closed(self.until_stdin_closes);
+        tokio::select! {
+            _ = signals.next() => info!("stopping: told to by a signal"),
+            () = orphaned => info!("stopping: stdin was closed"),
+            failure = node.failed() => return Err(failure.into()),
+        }
+        if timeout(STOP, node.stop()).await.is_err() {
+            warn!("the node did not stop in time and is abandoned");
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// What is said once the node takes requests: its graph, and the line that scripts wait for.
+fn ready(graph: &str, node: u64, address: SocketAddr) -> String {
+    let graph = graph.trim_end();
+    let gap = if graph.is_empty() { "" } else { "\n" };
+    format!("{graph}{gap}node {node} ready {address}\n")
+}
+
+/// A node goes on where nobody reads.
+fn announce(text: &str) {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).ok();
+}
+
+/// Resolves when stdin has ended, if that is asked for. A thread reads it: stdin cannot be waited
+/// for otherwise in every case.
+async fn stdin_closed(asked: bool) {
+    if !asked {
+        return std::future::pending().await;
+    }
+    let (closed, told) = oneshot::channel();
+    thread::spawn(move || {
+        let mut bytes = [0; 256];
+        while io::stdin().read(&mut bytes).is_ok_and(|count| count > 0) {}
+        // The node may be stopping for another reason.
+        closed.send(()).ok();
+    });
+    told.await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_the_one_that_scripts_wait_for() {
+        let address = ([127, 0, 0, 1], 7401).into();
+        assert_eq!(ready("a -> b\n", 1, address), "a -> b\nnode 1 ready 127.0.0.1:7401\n");
+        assert_eq!(ready("", 2, address), "node 2 ready 127.0.0.1:7401\n");
+    }
+}
