@@ -68,8 +68,7 @@ impl Children {
         let mut config = client_config(&cluster, folder.path())?;
         config.timeout = STATUS;
         let client = Client::new(config)?;
-        let mut children =
-            Children { program, cluster, client, running: BTreeMap::new(), folder };
+        let mut children = Children { program, cluster, client, running: BTreeMap::new(), folder };
         for node in children.nodes() {
             children.start_node(node).await?;
         }
@@ -84,6 +83,11 @@ impl Children {
     /// The nodes that run.
     pub fn running(&self) -> Vec<NodeId> {
         self.running.keys().copied().collect()
+    }
+
+    /// The process of a node that runs.
+    pub fn process_id(&self, node: NodeId) -> Option<u32> {
+        self.running.get(&node)?.process.id()
     }
 
     /// The cluster file's contents.

@@ -78,7 +78,10 @@ mod tests {
     #[test]
     fn every_folder_is_named() {
         let node = MadeNode { node: 1, addr: "h1:7400".into(), folder: "d/node-1".into() };
-        let made = Made { cluster: "feed".into(), file: "d/cluster.toml".into(), nodes: vec![node] };
-        assert!(made.text().starts_with("d/cluster.toml  cluster feed\nd/node-1  node 1 at h1:7400"));
+        let made =
+            Made { cluster: "feed".into(), file: "d/cluster.toml".into(), nodes: vec![node] };
+        assert!(
+            made.text().starts_with("d/cluster.toml  cluster feed\nd/node-1  node 1 at h1:7400")
+        );
     }
 }

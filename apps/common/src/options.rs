@@ -9,6 +9,8 @@ use paxos_net::cluster_file::ClusterFile;
 use paxos_net::credentials::Credentials;
 use paxos_net::duration::parse_duration;
 
+use crate::exit::Fault;
+
 /// The environment variable that stands in for `--cluster`.
 pub const CLUSTER_VARIABLE: &str = "PAXOS_CLUSTER";
 
@@ -61,9 +63,15 @@ impl Common {
         self.at.cluster.is_some()
     }
 
-    /// Whether the command line says anything of a cluster that is there already.
-    pub fn names_anything(&self) -> bool {
-        self.names_cluster() || self.via.is_some() || self.identity.is_some()
+    /// For commands that start nodes of their own unless a cluster is named.
+    ///
+    /// # Errors
+    /// That the command line says how to reach a cluster, but names none.
+    pub fn refuse_strays(&self) -> Result<(), Fault> {
+        match self.names_cluster() || (self.via.is_none() && self.identity.is_none()) {
+            true => Ok(()),
+            false => Err(Fault::usage("--via and --identity are of use with --cluster only")),
+        }
     }
 
     /// Where the cluster file is.
@@ -116,10 +124,12 @@ mod tests {
         assert_eq!(common.cluster_path(), PathBuf::from("d/c.toml"));
         assert_eq!(common.via.as_deref(), Some("h1:7400"));
         assert_eq!(common.timeout, Duration::from_millis(250));
-        assert!(common.names_cluster() && common.names_anything());
+        assert!(common.names_cluster() && common.refuse_strays().is_ok());
         let bare = Line::try_parse_from(["x"]).unwrap().common;
         assert_eq!(bare.timeout, Duration::from_secs(5));
-        assert!(!bare.names_anything());
+        assert!(!bare.names_cluster() && bare.refuse_strays().is_ok());
+        let stray = Line::try_parse_from(["x", "--via", "h1:7400"]).unwrap().common;
+        assert!(stray.refuse_strays().is_err());
         assert!(Line::try_parse_from(["x", "--timeout", "5"]).is_err());
     }
 

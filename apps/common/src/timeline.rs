@@ -39,6 +39,19 @@ impl Timeline {
     }
 }
 
+/// A number with its thousands apart: 12,345.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 fn stamped(elapsed: Duration, event: impl Display) -> String {
     format!("{:>8.3} s  {event}", elapsed.as_secs_f64())
 }
@@ -46,6 +59,12 @@ fn stamped(elapsed: Duration, event: impl Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_are_apart() {
+        let texts = [0, 999, 1_000, 12_345, 1_234_567].map(grouped);
+        assert_eq!(texts, ["0", "999", "1,000", "12,345", "1,234,567"]);
+    }
 
     #[test]
     fn events_line_up() {

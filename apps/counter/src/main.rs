@@ -1,2 +1,164 @@
-//! The counter command line.
-fn main() {}
+//! The command line of the counter.
+
+mod commands;
+mod request;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use paxos_app::completions::Completions;
+use paxos_app::exit::Exit;
+use paxos_app::init::Init;
+use paxos_app::output::Output;
+use paxos_app::serve::Serve;
+use paxos_app::status::Status;
+use paxos_app::{app, logging};
+
+use counter::Counters;
+
+use crate::commands::bench::Bench;
+use crate::commands::demo::Demo;
+use crate::commands::get::Get;
+use crate::commands::incr::Incr;
+use crate::commands::list::List;
+use crate::commands::set::Set;
+use crate::commands::torture::TortureCommand;
+use crate::commands::watch::Watch;
+
+const EXAMPLES: &str = "\
+Examples:
+  counter demo
+  counter init --nodes 127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403 --dir D
+  counter incr hits --by 2 --cluster D/cluster.toml";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  counter init --nodes 127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403 --dir D
+  counter init --nodes h1:7400,h2:7400,h3:7400
+  counter init --nodes h1:7400,h2:7400,h3:7400,h4:7400,h5:7400 --dir five";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  counter serve --cluster D/cluster.toml --node 1
+  counter serve --node 2 --identity /etc/counter/node-2
+  counter serve --node 3 --bind 0.0.0.0:7400";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  counter status
+  counter status --cluster D/cluster.toml
+  counter status -o json";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  counter completions bash > /etc/bash_completion.d/counter
+  counter completions zsh > _counter
+  counter completions fish > ~/.config/fish/completions/counter.fish";
+
+/// A replicated counter: every increment counts once, whoever fails
+#[derive(Parser)]
+#[command(name = "counter", version, after_help = format!("{EXAMPLES}\n\n{}", Exit::table()))]
+struct Line {
+    #[command(flatten)]
+    output: Output,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a new cluster: its file, certificates and data directories
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(Init),
+    /// Run a node
+    ///
+    /// The same line is for the first start and for every other. It never makes a data directory:
+    /// a node without one has lost its memory, and must come back under a new number.
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(Serve),
+    Incr(Incr),
+    Get(Get),
+    Set(Set),
+    List(List),
+    Watch(Watch),
+    /// Show who leads, and how far each node is
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(Status),
+    Bench(Bench),
+    #[command(name = "torture")]
+    Torture(TortureCommand),
+    Demo(Demo),
+    /// Print what a shell needs to complete this command line
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+}
+
+fn main() -> ExitCode {
+    app::run(|line: Line| line.run())
+}
+
+impl Line {
+    fn run(&self) -> anyhow::Result<Exit> {
+        let output = &self.output;
+        let usual = if matches!(self.command, Command::Serve(_)) { "info" } else { "error" };
+        logging::start(output, usual);
+        match &self.command {
+            Command::Init(init) => init.run(output),
+            Command::Serve(serve) => serve.run::<Counters>(),
+            Command::Incr(incr) => incr.run(output),
+            Command::Get(get) => get.run(output),
+            Command::Set(set) => set.run(output),
+            Command::List(list) => list.run(output),
+            Command::Watch(watch) => watch.run(output),
+            Command::Status(status) => status.run(output),
+            Command::Bench(bench) => bench.run(output),
+            Command::Torture(torture) => torture.run(output),
+            Command::Demo(demo) => demo.run(output),
+            Command::Completions(completions) => completions.run::<Line>(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_three_examples() {
+        for command in Line::command().get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            let help = command.render_long_help().to_string();
+            let examples = help.split("Examples:\n").nth(1).unwrap_or_default();
+            let count = examples.lines().filter(|line| line.contains("counter ")).count();
+            assert_eq!(count, 3, "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn the_lines_of_the_manual_are_understood() {
+        for line in [
+            "counter init --nodes 127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403 --dir D",
+            "counter serve --cluster D/cluster.toml --node 1",
+            "counter serve --node 1 --until-stdin-closes",
+            "counter incr hits --by 2 --cluster D/cluster.toml --via 127.0.0.1:7403",
+            "counter incr --request-id 7:1",
+            "counter get hits -o json",
+            "counter set hits 5 --if-value 4 --timeout 250ms",
+            "counter watch --count 3 -q",
+            "counter torture --clients 8 --ops 10000 --kill-leader-every 2s --history h.jsonl",
+            "counter bench --clients 64 --connections 2 --duration 10s --payload 100 -o json",
+            "counter status -o json",
+            "counter demo",
+        ] {
+            let read = Line::try_parse_from(line.split(' '));
+            assert!(read.is_ok(), "{line}: {}", read.err().unwrap());
+        }
+    }
+}

@@ -41,7 +41,11 @@ impl<'a> Faults<'a> {
     ///
     /// # Errors
     /// If a node does not come back, or ends by itself.
-    pub async fn run(mut self, period: Option<Duration>, over: &AtomicBool) -> anyhow::Result<Toll> {
+    pub async fn run(
+        mut self,
+        period: Option<Duration>,
+        over: &AtomicBool,
+    ) -> anyhow::Result<Toll> {
         let mut next = period.map(|period| Instant::now() + period);
         let mut down: Option<(NodeId, Instant)> = None;
         while !over.load(Ordering::Relaxed) {

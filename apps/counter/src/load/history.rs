@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn lines_have_the_documented_form() {
-        let event = Event { process: 3, phase: Phase::Invoke, action: Action::Incr, value: Some(1) };
+        let event =
+            Event { process: 3, phase: Phase::Invoke, action: Action::Incr, value: Some(1) };
         assert_eq!(
             line(event, 17),
             r#"{"process":3,"type":"invoke","f":"incr","value":1,"time":17}"#

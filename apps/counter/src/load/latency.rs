@@ -3,11 +3,27 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use serde::Serialize;
 
 /// Durations, by their quantiles to three digits.
 #[derive(Clone, Debug)]
 pub struct Latency {
     micros: Histogram<u64>,
+}
+
+/// What is told of durations, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Quantiles {
+    /// How many there were.
+    pub count: u64,
+    /// Half of them took no longer.
+    pub p50_us: u64,
+    /// 99 of 100 took no longer.
+    pub p99_us: u64,
+    /// 999 of 1,000 took no longer.
+    pub p999_us: u64,
+    /// The longest.
+    pub max_us: u64,
 }
 
 impl Default for Latency {
@@ -23,19 +39,15 @@ impl Latency {
         self.micros.saturating_record(duration.as_micros() as u64);
     }
 
-    /// How many were counted.
-    pub fn count(&self) -> u64 {
-        self.micros.len()
-    }
-
-    /// The duration that this part of all did not exceed, in microseconds.
-    pub fn quantile_us(&self, part: f64) -> u64 {
-        self.micros.value_at_quantile(part)
-    }
-
-    /// The longest, in microseconds.
-    pub fn max_us(&self) -> u64 {
-        self.micros.max()
+    /// What is told of them.
+    pub fn quantiles(&self) -> Quantiles {
+        Quantiles {
+            count: self.micros.len(),
+            p50_us: self.micros.value_at_quantile(0.5),
+            p99_us: self.micros.value_at_quantile(0.99),
+            p999_us: self.micros.value_at_quantile(0.999),
+            max_us: self.micros.max(),
+        }
     }
 }
 
@@ -46,14 +58,13 @@ pub fn table(rows: &[(&str, &Latency)]) -> String {
         "ms", "count", "p50", "p99", "p99.9", "max"
     );
     for (name, latency) in rows {
-        let quantile = |part| millis(latency.quantile_us(part));
+        let Quantiles { count, p50_us, p99_us, p999_us, max_us } = latency.quantiles();
         text.push_str(&format!(
-            "\n{name:10} {:>10} {:>10} {:>10} {:>10} {:>10}",
-            latency.count(),
-            quantile(0.5),
-            quantile(0.99),
-            quantile(0.999),
-            millis(latency.max_us()),
+            "\n{name:10} {count:>10} {:>10} {:>10} {:>10} {:>10}",
+            millis(p50_us),
+            millis(p99_us),
+            millis(p999_us),
+            millis(max_us),
         ));
     }
     text
@@ -73,11 +84,12 @@ mod tests {
         for millis in 1..=100 {
             latency.record(Duration::from_millis(millis));
         }
-        assert_eq!(latency.count(), 100);
-        assert!((49_000..51_000).contains(&latency.quantile_us(0.5)));
-        assert!((99_900..100_200).contains(&latency.max_us()));
+        let quantiles = latency.quantiles();
+        assert_eq!(quantiles.count, 100);
+        assert!((49_000..51_000).contains(&quantiles.p50_us));
+        assert!((99_900..100_200).contains(&quantiles.max_us));
         latency.record(Duration::from_secs(3600));
-        assert!(latency.max_us() > 3_590_000_000);
+        assert!(latency.quantiles().max_us > 3_590_000_000);
     }
 
     #[test]

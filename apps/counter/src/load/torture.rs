@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use paxos_app::children::Children;
-use paxos_app::timeline::Timeline;
+use paxos_app::timeline::{Timeline, grouped};
 use paxos_net::client::ClientConfig;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::load::faults::{Faults, Toll};
 use crate::load::ledger::{Ledger, Tally};
@@ -19,6 +20,10 @@ use crate::load::verdict::Verdict;
 /// Fewer kills make no torture.
 pub const KILLS_MIN: u64 = 3;
 
+/// Between two words on how far the processes are.
+const PROGRESS: Duration = Duration::from_secs(2);
+/// How often is looked whether they are done.
+const LOOK: Duration = Duration::from_millis(50);
 /// For the first leader to be found.
 const ELECTION: Duration = Duration::from_secs(10);
 /// For all nodes to have caught up, once they are back and nobody works any more.
@@ -74,7 +79,8 @@ impl Torture {
             anyhow::Ok(processes)
         };
         let faults = Faults::new(children, timeline).run(self.kill_leader_every, &over);
-        let (processes, toll) = tokio::try_join!(load, faults)?;
+        let progress = progress(&ledger, timeline, &over);
+        let (processes, toll, ()) = tokio::try_join!(load, faults, progress)?;
         timeline.tell("all operations are done and all nodes back")?;
         children.level_within(CATCH_UP).await?;
         timeline.tell("all nodes have caught up")?;
@@ -104,8 +110,7 @@ impl Torture {
         let start = Instant::now();
         let mut working = JoinSet::new();
         for number in 0..self.clients {
-            let mut process =
-                Process::new(number, config.clone(), &self.counter, ledger.clone())?;
+            let mut process = Process::new(number, config.clone(), &self.counter, ledger.clone())?;
             working.spawn(async move { process.work(pace, start).await.map(|()| process) });
         }
         let mut processes = Vec::new();
@@ -158,6 +163,20 @@ impl Torture {
         }
         complaints
     }
+}
+
+/// Tells how far the processes are, so that nobody waits in the dark.
+async fn progress(ledger: &Ledger, timeline: &Timeline, over: &AtomicBool) -> anyhow::Result<()> {
+    let mut next = Instant::now() + PROGRESS;
+    while !over.load(Ordering::Relaxed) {
+        if Instant::now() >= next {
+            next += PROGRESS;
+            let count = grouped(ledger.acknowledged());
+            timeline.tell(format_args!("{count} increments acknowledged"))?;
+        }
+        sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
