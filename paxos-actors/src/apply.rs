@@ -50,7 +50,10 @@ impl<S: StateMachine> ApplyActor<S> {
     }
 }
 
-impl<S: StateMachine + Unpin> Actor for ApplyActor<S> {
+// Nothing in it is ever pinned, whatever the service is made of.
+impl<S: StateMachine> Unpin for ApplyActor<S> {}
+
+impl<S: StateMachine> Actor for ApplyActor<S> {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
@@ -64,7 +67,7 @@ impl<S: StateMachine> Drop for ApplyActor<S> {
     }
 }
 
-impl<S: StateMachine + Unpin> Handler<Decided> for ApplyActor<S> {
+impl<S: StateMachine> Handler<Decided> for ApplyActor<S> {
     type Result = ();
 
     fn handle(&mut self, Decided(decided): Decided, _: &mut Context<Self>) {
@@ -87,7 +90,7 @@ impl<S: StateMachine + Unpin> Handler<Decided> for ApplyActor<S> {
     }
 }
 
-impl<S: StateMachine + Unpin> Handler<Halt> for ApplyActor<S> {
+impl<S: StateMachine> Handler<Halt> for ApplyActor<S> {
     type Result = ();
 
     fn handle(&mut self, _: Halt, context: &mut Context<Self>) {
@@ -95,7 +98,7 @@ impl<S: StateMachine + Unpin> Handler<Halt> for ApplyActor<S> {
     }
 }
 
-impl<S: StateMachine + Unpin> Handler<Ask> for ApplyActor<S> {
+impl<S: StateMachine> Handler<Ask> for ApplyActor<S> {
     type Result = ();
 
     fn handle(&mut self, ask: Ask, _: &mut Context<Self>) {

@@ -34,7 +34,7 @@
 //! ```no_run
 //! use paxos_actors::{InitOptions, Node, NodeConfig, NodeId, StateMachine, init};
 //!
-//! # async fn start<S: StateMachine + Unpin>() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn start<S: StateMachine>() -> Result<(), Box<dyn std::error::Error>> {
 //! // Once, on one machine:
 //! let addresses = ["10.0.0.1:7400", "10.0.0.2:7400", "10.0.0.3:7400"].map(String::from);
 //! init(&InitOptions { folder: "my-cluster".into(), addresses: addresses.into() })?;

@@ -140,7 +140,7 @@ pub struct Node<S: StateMachine> {
 }
 
 /// The contexts of all actors of a node: they have addresses before anything runs.
-struct Contexts<S: StateMachine + Unpin> {
+struct Contexts<S: StateMachine> {
     acceptor: Context<RoleActor<Acceptor>>,
     proposer: Context<RoleActor<Proposer>>,
     learner: Context<RoleActor<Learner>>,
@@ -150,7 +150,7 @@ struct Contexts<S: StateMachine + Unpin> {
     gateway: Context<GatewayActor>,
 }
 
-impl<S: StateMachine + Unpin> Contexts<S> {
+impl<S: StateMachine> Contexts<S> {
     fn new() -> Self {
         Contexts {
             acceptor: Context::new(),
@@ -206,7 +206,7 @@ fn role_address<R: Role + Unpin + 'static>(context: &Context<RoleActor<R>>) -> R
     RoleAddress { deliver: address.clone().recipient(), describe: address.recipient() }
 }
 
-impl<S: StateMachine + Unpin> Node<S> {
+impl<S: StateMachine> Node<S> {
     /// Starts a node: reads its log, applies what is chosen, listens, dials its peers.
     ///
     /// Call it on an actix `System`, for example inside `actix_rt::System::new().block_on(..)`.

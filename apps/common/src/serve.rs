@@ -57,7 +57,7 @@ impl Serve {
 
     async fn serve<S: StateMachine>(&self, config: NodeConfig) -> anyhow::Result<Exit> {
         let mut signals = Signals::catch()?;
-        let node = Node::<S>::start(config).await?;
+        let mut node = Node::<S>::start(config).await?;
         announce(&ready(node.graph(), self.node, node.address()));
         let orphaned = stdin_closed(self.until_stdin_closes);
         tokio::select! {
