@@ -138,12 +138,20 @@ impl Line {
     /// Hands requests over, and answers at once those for which there is no room.
     fn take(&self, shared: &Shared, caller: &Caller, frames: &[Bytes]) -> Result<(), Close> {
         let room = shared.limits.requests_per_connection;
-        let (mut taken, mut refused) = (Vec::with_capacity(frames.len()), Vec::new());
+        let (mut taken, mut answered) = (Vec::with_capacity(frames.len()), Vec::new());
         for frame in frames {
             let request: ClientRequest = self.codec.decode(frame).map_err(|error| {
                 shared.counts.undecodable.warn(&caller.identity, &error);
                 Close::NONSENSE
             })?;
+            if request.call == Call::Ping {
+                answered.push(ClientResponse {
+                    id: request.id,
+                    leader: None,
+                    response: Response::Pong,
+                });
+                continue;
+            }
             let refusal = match size(&request.call) {
                 size if size > COMMAND_MAX => {
                     Some(Refused::TooLarge { size: size as u64, limit: COMMAND_MAX as u64 })
@@ -157,7 +165,7 @@ impl Line {
             match refusal {
                 Some(refusal) => {
                     let response = Response::Refused(refusal);
-                    refused.push(ClientResponse { id: request.id, leader: None, response });
+                    answered.push(ClientResponse { id: request.id, leader: None, response });
                 }
                 None => {
                     self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -165,7 +173,7 @@ impl Line {
                 }
             }
         }
-        self.respond(&refused);
+        self.respond(&answered);
         if !taken.is_empty() {
             shared.service.requests(caller.clone(), taken);
         }
@@ -205,6 +213,6 @@ fn size(call: &Call) -> usize {
     match call {
         Call::Operate(Operation::Run { command, .. }) => command.len(),
         Call::Query { query, .. } => query.len(),
-        Call::Operate(Operation::Open | Operation::Close { .. }) | Call::Status => 0,
+        Call::Operate(Operation::Open | Operation::Close { .. }) | Call::Status | Call::Ping => 0,
     }
 }

@@ -35,6 +35,9 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// How often [`Endpoint::close`] looks whether the port is free.
 const RELEASE: Duration = Duration::from_millis(1);
 
+/// A node that has restarted tells the other ends of its old connections so this often at most.
+const RESET_INTERVAL: Duration = Duration::from_millis(2);
+
 /// What an endpoint is made of.
 pub struct EndpointConfig {
     /// The node, as its certificate says.
@@ -110,6 +113,8 @@ pub(crate) struct Shared {
     pub(crate) quic: quinn::Endpoint,
     pub(crate) dialing: ClientConfig,
     pub(crate) counts: Counts,
+    /// The run in which each peer was met last, by its incarnation.
+    runs: Mutex<BTreeMap<NodeId, u64>>,
     peers: Mutex<BTreeMap<NodeId, Connection>>,
     callers: Mutex<BTreeMap<String, usize>>,
     nudges: Mutex<BTreeMap<NodeId, Arc<Notify>>>,
@@ -181,6 +186,7 @@ impl Endpoint {
             dialing,
             counts: Counts::default(),
             peers: Mutex::default(),
+            runs: Mutex::default(),
             callers: Mutex::default(),
             nudges: Mutex::default(),
             half_open: AtomicUsize::new(0),
@@ -251,7 +257,8 @@ impl Shared {
     }
 
     /// Makes a connection the one of its peer; an older one is closed.
-    pub(crate) fn adopt(&self, peer: NodeId, connection: &Connection) {
+    pub(crate) fn adopt(&self, peer: NodeId, run: u64, connection: &Connection) {
+        lock(&self.runs).insert(peer, run);
         if let Some(older) = lock(&self.peers).insert(peer, connection.clone()) {
             Close::REPLACED.apply(&older);
         }
@@ -259,6 +266,11 @@ impl Shared {
         if let Some(nudge) = lock(&self.nudges).get(&peer) {
             nudge.notify_waiters();
         }
+    }
+
+    /// Whether a peer has been met in a later run than this.
+    pub(crate) fn has_restarted(&self, peer: NodeId, run: u64) -> bool {
+        lock(&self.runs).get(&peer).is_some_and(|met| *met > run)
     }
 
     /// Forgets a connection that has ended.
@@ -317,6 +329,7 @@ fn keyed(secret: &[u8]) -> quinn::EndpointConfig {
     let names = derive(b"paxos connection ids");
     let names = names.as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let mut config = quinn::EndpointConfig::new(Arc::new(reset));
+    config.min_reset_interval(RESET_INTERVAL);
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(names)));
     config
 }

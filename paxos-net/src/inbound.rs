@@ -47,7 +47,7 @@ pub(crate) async fn serve(
     let met = timeout_at(deadline, meet(&shared, &connection, codec, from)).await;
     drop(half_open);
     match met {
-        Ok(Ok(())) => {}
+        Ok(Ok(run)) => shared.adopt(from, run, &connection),
         Ok(Err(None)) | Err(_) => return Close::NO_HELLO.apply(&connection),
         Ok(Err(Some(refusal))) => {
             warn!(%from, "refused: {refusal}");
@@ -57,7 +57,6 @@ pub(crate) async fn serve(
         }
     }
     Limits::widen(&connection);
-    shared.adopt(from, &connection);
     info!(%from, address = %connection.remote_address(), "peer connected");
     let inbound = Inbound { shared, connection, codec, from, nonsense: AtomicU32::new(0) };
     Arc::new(inbound).run().await;
@@ -69,10 +68,11 @@ async fn meet(
     connection: &Connection,
     codec: Codec,
     from: NodeId,
-) -> Result<(), Option<PeerRefusal>> {
+) -> Result<u64, Option<PeerRefusal>> {
     let (mut send, receive) = connection.accept_bi().await.map_err(|_| None)?;
     let frame = FrameReader::new(receive, HELLO_MAX).one().await.map_err(|_| None)?;
     let hello: Hello = codec.decode(&frame).map_err(|_| None)?;
+    let run = hello.incarnation;
     let verdict = match examine(&shared.hello, &hello, from) {
         Ok(()) => shared.service.meet(hello).await.unwrap_or(Err(PeerRefusal::NotReady)),
         Err(refusal) => Err(refusal),
@@ -82,7 +82,7 @@ async fn meet(
         Err(refusal) => HelloAnswer::Refused(refusal.clone()),
     };
     write_one(&mut send, codec, &answer).await.ok_or(None)?;
-    verdict.map_err(Some)
+    verdict.map(|()| run).map_err(Some)
 }
 
 /// What can be told without knowing what the node remembers.

@@ -4,6 +4,7 @@
 //! That way there is never a second connection to choose between, and each end decides alone when
 //! to dial.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -174,13 +175,14 @@ async fn keep_dialing(
         };
         let began = Instant::now();
         let (was_up, words) = match dialed {
-            Ok(connection) => {
+            Ok((connection, run)) => {
                 line.go_up(&connection);
                 info!(to = %peer, address = %connection.remote_address(), "link up");
                 shared.service.link_changed(peer, true);
                 let words = tokio::select! {
                     _ = alive.changed() => break,
                     words = carry(&connection, &line) => words,
+                    words = restart(&shared, peer, run, &nudge) => words,
                 };
                 line.go_down();
                 info!(to = %peer, "link down: {words}");
@@ -234,18 +236,37 @@ async fn carry(connection: &Connection, line: &Line) -> String {
     }
 }
 
-async fn dial(shared: &Shared, line: &Line) -> Result<Connection, DialError> {
+/// Ends when the peer is met in another run: a connection to the one before leads nowhere, but its
+/// packets may be so far apart by now that it would notice late.
+async fn restart(shared: &Shared, peer: NodeId, run: u64, nudge: &Notify) -> String {
+    loop {
+        let mut nudged = pin!(nudge.notified());
+        nudged.as_mut().enable();
+        if shared.has_restarted(peer, run) {
+            return "it has started anew".to_owned();
+        }
+        nudged.await;
+    }
+}
+
+/// Dials a peer; the answer is the connection and the run that answered.
+async fn dial(shared: &Shared, line: &Line) -> Result<(Connection, u64), DialError> {
     let deadline = Instant::now() + shared.limits.hello_deadline;
     let target = (shared.hello.cluster, line.peer);
     let config = shared.dialing.clone();
     let connection = dial::connect(&shared.quic, config, target, &line.address, deadline).await?;
     let silent = || DialError::Silent { address: line.address.clone() };
-    timeout_at(deadline, introduce(shared, line, &connection)).await.map_err(|_| silent())??;
-    Ok(connection)
+    let introduced = timeout_at(deadline, introduce(shared, line, &connection)).await;
+    let run = introduced.map_err(|_| silent())??;
+    Ok((connection, run))
 }
 
 /// The round trip of Hellos. Only now is it known that the peer has accepted us.
-async fn introduce(shared: &Shared, line: &Line, connection: &Connection) -> Result<(), DialError> {
+async fn introduce(
+    shared: &Shared,
+    line: &Line,
+    connection: &Connection,
+) -> Result<u64, DialError> {
     let lost = |error| DialError::of(&error, &line.address);
     let (mut send, receive) = connection.open_bi().await.map_err(lost)?;
     let mut bytes = Vec::new();
@@ -263,7 +284,7 @@ async fn introduce(shared: &Shared, line: &Line, connection: &Connection) -> Res
             let (ours, theirs) = (shared.hello.genesis, hello.genesis);
             Err(DialError::Refused(PeerRefusal::OtherGenesis { ours, theirs }))
         }
-        HelloAnswer::Welcome { .. } => Ok(()),
+        HelloAnswer::Welcome { hello } => Ok(hello.incarnation),
         HelloAnswer::Refused(refusal) => {
             Close::DONE.apply(connection);
             Err(DialError::Refused(refusal))

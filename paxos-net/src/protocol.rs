@@ -167,6 +167,8 @@ pub enum Call {
     },
     /// How the node is.
     Status,
+    /// Nothing: whether the node is there. Its endpoint answers at once.
+    Ping,
 }
 
 /// How new the state must be that a query reads.
@@ -215,6 +217,8 @@ pub enum Response {
         /// Why nothing better is known.
         why: Unavailable,
     },
+    /// The node is there.
+    Pong,
 }
 
 /// Why a request certainly had no effect.

@@ -86,7 +86,7 @@ impl Pending {
         match &self.call {
             Call::Operate(operation) => operation.size(),
             Call::Query { query, .. } => query.len() + 32,
-            Call::Status => 0,
+            Call::Status | Call::Ping => 0,
         }
     }
 }
@@ -202,8 +202,10 @@ impl Desk {
         }
         let deadline = now.after(Duration::from_millis(timeout_ms.min(TIMEOUT_MAX_MS)));
         let pending = Pending { asker, id, identity, call, deadline, exposed: false };
-        if let Call::Status = pending.call {
-            return self.orders.push(Order::Report(pending.asker, pending.id));
+        match pending.call {
+            Call::Status => return self.orders.push(Order::Report(pending.asker, pending.id)),
+            Call::Ping => return self.answer(pending, Response::Pong),
+            Call::Operate(_) | Call::Query { .. } => {}
         }
         if self.waiting >= self.options.requests_max
             || self.bytes + pending.size() > self.options.bytes_max
@@ -222,7 +224,7 @@ impl Desk {
                 self.ask(name, applied);
             }
             Call::Operate(_) => self.commands.push_back(pending),
-            Call::Query { .. } | Call::Status => self.queries.push_back(pending),
+            Call::Query { .. } | Call::Status | Call::Ping => self.queries.push_back(pending),
         }
     }
 
@@ -249,7 +251,7 @@ impl Desk {
     fn put_back(&mut self, pending: Pending) {
         match pending.call {
             Call::Operate(_) => self.commands.push_front(pending),
-            Call::Query { .. } | Call::Status => self.queries.push_front(pending),
+            Call::Query { .. } | Call::Status | Call::Ping => self.queries.push_front(pending),
         }
     }
 
@@ -406,7 +408,7 @@ impl Desk {
         let query = |pending: &Option<Pending>| match pending.as_ref().map(|pending| &pending.call)
         {
             Some(Call::Query { query, .. }) => query.clone(),
-            Some(Call::Operate(_) | Call::Status) | None => Bytes::new(),
+            Some(Call::Operate(_) | Call::Status | Call::Ping) | None => Bytes::new(),
         };
         let queries = reads.pending.iter().map(query).collect();
         let until = until.unwrap_or_default();

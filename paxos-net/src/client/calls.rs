@@ -215,6 +215,6 @@ fn size(call: &Call) -> usize {
     match call {
         Call::Operate(operation) => operation.size(),
         Call::Query { query, .. } => query.len(),
-        Call::Status => 0,
+        Call::Status | Call::Ping => 0,
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use paxos_core::{ClusterId, NodeId};
 use quinn::{Connection, SendStream};
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::close::{self, Close};
 use crate::codec::Codec;
@@ -21,6 +22,15 @@ use crate::reader::{Ended, FrameReader};
 
 /// Bytes of requests that may wait for the network.
 const QUEUE_BYTES: usize = 16 << 20;
+
+/// How often a connection with waiting calls listens for signs of life,
+const LISTEN: Duration = Duration::from_millis(60);
+
+/// and how many pings in a row may remain without any.
+const PINGS: u32 = 4;
+
+/// The id of a ping; those of calls begin at 1.
+const PING: u64 = 0;
 
 /// A connection. When the last who uses it drops it, it closes.
 pub(crate) struct Wire {
@@ -198,11 +208,34 @@ impl Line {
         let words = tokio::select! {
             words = reading => words,
             _ = self.outbox.drain_into(&mut send) => close::words(&self.connection.closed().await),
+            words = self.watch() => words,
         };
         Close::DONE.apply(&self.connection);
         let mut waiting = lock(&self.waiting);
         waiting.closed = Some(words);
         waiting.calls.clear();
+    }
+
+    /// Ends when nothing at all comes from the node although calls wait for it: whoever dies without
+    /// a word is not waited for until a time-out of QUIC.
+    async fn watch(&self) -> String {
+        let heard = || self.connection.stats().udp_rx.datagrams;
+        let (mut before, mut silent) = (heard(), 0);
+        loop {
+            sleep(LISTEN).await;
+            let now = heard();
+            if now != before || lock(&self.waiting).calls.is_empty() {
+                (before, silent) = (now, 0);
+                continue;
+            }
+            silent += 1;
+            if silent > PINGS {
+                return format!("no sign of life for {} ms", (LISTEN * silent).as_millis());
+            }
+            let ping = ClientRequest { id: PING, timeout_ms: 0, call: Call::Ping };
+            // If there is no room for it, there is enough that the node must acknowledge.
+            self.outbox.push(self.codec, &[ping], CLIENT_FRAME_MAX).ok();
+        }
     }
 
     fn complete(&self, response: ClientResponse) {
