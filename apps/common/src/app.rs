@@ -19,15 +19,15 @@ pub fn run<C: Parser + CommandFactory>(run: impl FnOnce(C) -> anyhow::Result<Exi
             return exit.into();
         }
     };
-    match run(line) {
-        Ok(exit) => exit.into(),
-        // Who reads the results has read enough.
-        Err(error) if is_closed_pipe(&error) => Exit::Done.into(),
-        Err(error) => {
+    let exit = run(line).unwrap_or_else(|error| {
+        let exit = Exit::of(&error);
+        // Who reads the results has read enough: nothing to tell.
+        if exit != Exit::ClosedPipe {
             writeln!(io::stderr(), "{}: {error:#}", C::command().get_name()).ok();
-            Exit::of(&error).into()
         }
-    }
+        exit
+    });
+    exit.into()
 }
 
 /// Runs a command that is a client: on this thread alone.
@@ -36,9 +36,4 @@ pub fn run<C: Parser + CommandFactory>(run: impl FnOnce(C) -> anyhow::Result<Exi
 /// Those of the command, or that of the system if there can be no runtime.
 pub fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
-}
-
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let closed = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
-    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(closed))
 }

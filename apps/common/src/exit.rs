@@ -37,13 +37,15 @@ pub enum Exit {
     Configuration = 78,
     /// Ended by SIGINT.
     Interrupted = 130,
+    /// Nobody reads the results any more.
+    ClosedPipe = 141,
     /// Ended by SIGTERM.
     Terminated = 143,
 }
 
 impl Exit {
     /// Every exit.
-    pub const ALL: [Exit; 12] = [
+    pub const ALL: [Exit; 13] = [
         Exit::Done,
         Exit::No,
         Exit::Usage,
@@ -55,6 +57,7 @@ impl Exit {
         Exit::Certificate,
         Exit::Configuration,
         Exit::Interrupted,
+        Exit::ClosedPipe,
         Exit::Terminated,
     ];
 
@@ -94,6 +97,7 @@ impl fmt::Display for Exit {
             Exit::Certificate => "certificate refused: use one that this cluster gave out",
             Exit::Configuration => "configuration error: the message names the place",
             Exit::Interrupted => "ended by SIGINT",
+            Exit::ClosedPipe => "nobody reads the results any more",
             Exit::Terminated => "ended by SIGTERM",
         })
     }
@@ -152,7 +156,10 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(Exit::Configuration);
     }
     // The network's errors come as those above: what is left is reading and writing files.
-    cause.is::<io::Error>().then_some(Exit::Disk)
+    cause.downcast_ref::<io::Error>().map(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Exit::ClosedPipe,
+        _ => Exit::Disk,
+    })
 }
 
 fn of_client(error: &ClientError) -> Exit {
@@ -206,7 +213,7 @@ mod tests {
     #[test]
     fn codes_are_those_of_sysexits_and_read_back() {
         let codes: Vec<_> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 64, 69, 70, 74, 75, 76, 77, 78, 130, 143]);
+        assert_eq!(codes, [0, 1, 64, 69, 70, 74, 75, 76, 77, 78, 130, 141, 143]);
         for exit in Exit::ALL {
             assert_eq!(Exit::of_code(exit.code()), exit);
         }
@@ -245,6 +252,8 @@ mod tests {
         assert_eq!(Exit::of(&Fault::usage("no").into()), Exit::Usage);
         let full = Err::<(), _>(io::Error::other("full")).context("writing").unwrap_err();
         assert_eq!(Exit::of(&full), Exit::Disk);
+        let unread = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(Exit::of(&unread), Exit::ClosedPipe);
         assert_eq!(Exit::of(&anyhow::anyhow!("what?")), Exit::Internal);
     }
 }

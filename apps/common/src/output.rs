@@ -12,8 +12,9 @@ const FORM: u32 = 1;
 /// How results look, and how much is said beside them.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Output {
-    /// The form of results
-    #[arg(short = 'o', long = "output", value_enum, value_name = "FORM", default_value = "text")]
+    /// The form of results: for people, or one JSON object a line
+    #[arg(short = 'o', long = "output", value_enum, value_name = "text|json")]
+    #[arg(default_value = "text", hide_possible_values = true)]
     #[arg(global = true, help_heading = "Output")]
     pub form: Form,
 

@@ -39,11 +39,6 @@ pub struct NodeLine {
 }
 
 impl Overview {
-    /// Asks every node of the cluster file.
-    pub async fn of_all(client: &Client, addresses: &BTreeMap<NodeId, String>) -> Overview {
-        Overview::new(&client.statuses().await, addresses)
-    }
-
     /// Asks some nodes only, so that nothing waits for those known to be down; each has the
     /// client's timeout.
     pub async fn of(
@@ -79,7 +74,7 @@ impl Overview {
                 up: false,
                 chosen: None,
                 applied: None,
-                why: other.and_then(|report| report.as_ref().err()).map(ToString::to_string),
+                why: other.and_then(|report| report.as_ref().err()).map(reason),
             },
         });
         Overview { leader: leader(reports), nodes: lines.collect() }
@@ -117,6 +112,16 @@ impl Overview {
             ));
         }
         text
+    }
+}
+
+/// Only one node was asked: what it met is the whole reason.
+fn reason(error: &ClientError) -> String {
+    match error {
+        ClientError::Unreachable { reasons, .. } if reasons.len() == 1 => {
+            reasons.values().cloned().collect()
+        }
+        error => error.to_string(),
     }
 }
 
@@ -169,6 +174,14 @@ mod tests {
         assert_eq!(leader(&[report(1, Some((2, 3))), report(2, Some((2, 3)))]), None);
         assert_eq!(leader(&[report(1, None)]), None);
         assert_eq!(leader(&[]), None);
+    }
+
+    #[test]
+    fn why_a_node_is_down_is_said_once() {
+        let reasons = [(NodeId(1), "no answer".to_owned())].into();
+        let report = Err(ClientError::Unreachable { total: 1, reasons });
+        let overview = Overview::new(&[(NodeId(1), report)].into(), &addresses());
+        assert_eq!(overview.nodes[0].why.as_deref(), Some("no answer"));
     }
 
     #[test]

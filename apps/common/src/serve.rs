@@ -48,14 +48,14 @@ impl Serve {
     ///
     /// # Errors
     /// Why the node could not start, or stopped by itself.
-    pub fn run<S: StateMachine>(&self) -> anyhow::Result<Exit> {
+    pub fn run<S: StateMachine + Unpin>(&self) -> anyhow::Result<Exit> {
         let mut config =
             NodeConfig::load(&self.at.path(), NodeId(self.node), self.identity.clone())?;
         config.bind = self.bind;
         actix_rt::System::new().block_on(self.serve::<S>(config))
     }
 
-    async fn serve<S: StateMachine>(&self, config: NodeConfig) -> anyhow::Result<Exit> {
+    async fn serve<S: StateMachine + Unpin>(&self, config: NodeConfig) -> anyhow::Result<Exit> {
         let mut signals = Signals::catch()?;
         let mut node = Node::<S>::start(config).await?;
         announce(&ready(node.graph(), self.node, node.address()));

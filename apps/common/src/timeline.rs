@@ -20,16 +20,6 @@ impl Timeline {
         Timeline { start: Instant::now(), shown: output.is_text() }
     }
 
-    /// One that nobody sees.
-    pub fn silent() -> Timeline {
-        Timeline { start: Instant::now(), shown: false }
-    }
-
-    /// For how long it has been running.
-    pub fn elapsed(&self) -> Duration {
-        self.start.elapsed()
-    }
-
     /// Tells an event.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 /// How often is looked who leads.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What was done to the nodes, and what came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

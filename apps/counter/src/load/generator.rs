@@ -71,8 +71,8 @@ impl Generator {
         let clients = self.connect(config)?;
         // Opens the sessions, so that this is not measured.
         let mut first = JoinSet::new();
-        for client in clients.iter().cloned() {
-            let command = self.command();
+        for client in &clients {
+            let (client, command) = (client.clone(), self.command());
             first.spawn(async move { client.execute_as::<Counters>(&command).await });
         }
         while let Some(done) = first.join_next().await {
@@ -81,9 +81,9 @@ impl Generator {
         let measured = Arc::new(Mutex::new(Measured::default()));
         let begun = Instant::now();
         let mut working = JoinSet::new();
-        for client in clients.iter().cloned() {
-            let (command, measured) = (self.command(), measured.clone());
-            working.spawn(work(client, command, measured, begun + self.duration));
+        for client in &clients {
+            let until = begun + self.duration;
+            working.spawn(work(client.clone(), self.command(), measured.clone(), until));
         }
         loop {
             tokio::select! {

@@ -35,8 +35,8 @@ impl Default for Latency {
 impl Latency {
     /// Counts one.
     pub fn record(&mut self, duration: Duration) {
-        // What it has no room for, some 500,000 years, is as good as that.
-        self.micros.saturating_record(duration.as_micros() as u64);
+        // It grows as it must; only what exceeds 500,000 years has no room in it.
+        self.micros.record(duration.as_micros() as u64).ok();
     }
 
     /// What is told of them.

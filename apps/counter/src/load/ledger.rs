@@ -30,7 +30,8 @@ pub struct Tally {
     pub reads: Latency,
     /// The longest time without any answer so far.
     pub longest_gap: Duration,
-    answered: Option<Instant>,
+    /// When the last answer came.
+    pub last_answer: Option<Instant>,
 }
 
 impl Ledger {
@@ -122,10 +123,10 @@ impl Tally {
             }
             Action::Get => self.reads.record(took),
         }
-        if let Some(before) = self.answered {
+        if let Some(before) = self.last_answer {
             self.longest_gap = self.longest_gap.max(now.saturating_duration_since(before));
         }
-        self.answered = Some(now);
+        self.last_answer = Some(now);
     }
 }
 

@@ -1,10 +1,11 @@
 //! Many processes on one counter while leaders are killed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use paxos_app::children::Children;
 use paxos_app::timeline::{Timeline, grouped};
 use paxos_net::client::ClientConfig;
@@ -71,7 +72,7 @@ impl Torture {
         timeline: &Timeline,
     ) -> anyhow::Result<Outcome> {
         children.leader_within(ELECTION).await?;
-        let ledger = Arc::new(Ledger::new(self.history.as_deref())?);
+        let ledger = self.ledger()?;
         let over = AtomicBool::new(false);
         let load = async {
             let processes = self.load(config, &ledger).await?;
@@ -92,9 +93,15 @@ impl Torture {
     /// # Errors
     /// Whatever kept the run from its end.
     pub async fn run_elsewhere(&self, config: ClientConfig) -> anyhow::Result<Outcome> {
-        let ledger = Arc::new(Ledger::new(self.history.as_deref())?);
+        let ledger = self.ledger()?;
         let processes = self.load(config, &ledger).await?;
         self.finish(processes, &ledger, Toll::default()).await
+    }
+
+    fn ledger(&self) -> anyhow::Result<Arc<Ledger>> {
+        let made = Ledger::new(self.history.as_deref());
+        let path = self.history.as_deref().unwrap_or(Path::new("")).display();
+        Ok(Arc::new(made.with_context(|| format!("the history {path}"))?))
     }
 
     /// All operations of all processes, which are handed back for their last reads.
