@@ -249,7 +249,7 @@ impl Learner {
     }
 
     fn fill(&mut self, first: Slot, chosen: Vec<(Ballot, Value)>) {
-        for (slot, (ballot, value)) in (first.0..).map(Slot).zip(chosen) {
+        for (slot, (ballot, value)) in (0..).map(|distance| first.plus(distance)).zip(chosen) {
             let settled = match self.ahead.get(&slot) {
                 Some(candidate) => candidate.settled(),
                 None => self.chosen.get(&slot),
