@@ -270,6 +270,8 @@ impl Learner {
 
     fn answer_fetch(&self, to: NodeId, first: Slot, out: &mut Vec<Effect>) {
         let (mut bytes, mut chosen) = (0, Vec::new());
+        // The values are named by the slot of the first of them, which need not be the one asked.
+        let first = self.chosen.range(first..).next().map_or(first, |(slot, _)| *slot);
         for (ballot, value) in self.chosen.range(first..).map(|(_, chosen)| chosen) {
             if bytes >= self.options.fill_bytes || chosen.len() >= self.options.fill_values {
                 break;
