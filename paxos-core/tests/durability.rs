@@ -80,7 +80,7 @@ fn says_state(message: &Message) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(5000))]
+    #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn a1_a_promise_or_a_vote_leaves_only_behind_its_record(story in vec(step(), 1..60)) {

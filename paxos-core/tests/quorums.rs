@@ -23,7 +23,7 @@ fn nodes(set: u32) -> Vec<NodeId> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() })]
 
     /// Of equal votes exactly those systems are built whose quorums meet and can be reached.
     #[test]
