@@ -249,7 +249,7 @@ impl Learner {
     }
 
     fn fill(&mut self, first: Slot, chosen: Vec<(Ballot, Value)>) {
-        for (slot, (ballot, value)) in (first.0..).map(Slot).zip(chosen) {
+        for (slot, (ballot, value)) in (0..).map(|distance| first.plus(distance)).zip(chosen) {
             let settled = match self.ahead.get(&slot) {
                 Some(candidate) => candidate.settled(),
                 None => self.chosen.get(&slot),
@@ -270,6 +270,8 @@ impl Learner {
 
     fn answer_fetch(&self, to: NodeId, first: Slot, out: &mut Vec<Effect>) {
         let (mut bytes, mut chosen) = (0, Vec::new());
+        // The values are named by the slot of the first of them, which need not be the one asked.
+        let first = self.chosen.range(first..).next().map_or(first, |(slot, _)| *slot);
         for (ballot, value) in self.chosen.range(first..).map(|(_, chosen)| chosen) {
             if bytes >= self.options.fill_bytes || chosen.len() >= self.options.fill_values {
                 break;

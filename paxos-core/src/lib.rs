@@ -113,6 +113,7 @@ pub mod replica;
 pub mod sessions;
 pub mod status;
 mod term;
+mod trace;
 pub mod types;
 pub mod value;
 pub mod view;

@@ -66,9 +66,9 @@ impl Slot {
     /// The first slot of every log.
     pub const FIRST: Slot = Slot(1);
 
-    /// The slot behind this one.
+    /// The slot behind this one, saturating.
     pub fn next(self) -> Slot {
-        Slot(self.0 + 1)
+        self.plus(1)
     }
 
     /// The slot `distance` further on, saturating.

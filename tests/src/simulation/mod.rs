@@ -7,4 +7,4 @@ mod plan;
 mod world;
 
 pub use plan::{Faults, Plan};
-pub use world::{Report, run};
+pub use world::{Report, run, run_as};

@@ -1,8 +1,9 @@
 //! What a seed decides: the cluster, its faults and its work.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use paxos_core::Random;
+use paxos_core::{NodeId, Random};
 
 /// One run, drawn from a seed.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Plan {
     pub operations: u64,
     /// Parts per thousand of the messages between nodes that are lost while faults are on.
     pub loss: u64,
+    /// The same for what is sent to a node, where it differs.
+    pub loss_to: BTreeMap<NodeId, u64>,
     /// Parts per thousand that come twice.
     pub duplication: u64,
     /// Parts per thousand that are held back long enough to be overtaken.
@@ -38,6 +41,7 @@ impl Plan {
             clients: between(3, 6),
             operations: between(40, 60),
             loss: between(5, 150),
+            loss_to: BTreeMap::new(),
             duplication: between(5, 100),
             reordering: between(5, 100),
             crash_every: Duration::from_millis(between(400, 2000)),
@@ -45,6 +49,18 @@ impl Plan {
             sync: Duration::from_micros(between(100, 20_000)),
             faults_for: Duration::from_millis(between(4000, 8000)),
         }
+    }
+
+    /// The same plan on a network that delays and reorders, and does nothing worse.
+    pub fn only_reordering(self) -> Self {
+        let crash_every = Duration::from_secs(1 << 30);
+        Plan { loss: 0, duplication: 0, reordering: 700, crash_every, ..self }
+    }
+
+    /// The same plan on a network that loses messages on their way to this node, and to no other.
+    pub fn losing_to(self, node: NodeId, per_mille: u64) -> Self {
+        let loss_to = BTreeMap::from([(node, per_mille)]);
+        Plan { loss: 0, loss_to, ..self }
     }
 }
 

@@ -49,7 +49,15 @@ const CLIENT_PATIENCE: Duration = Duration::from_millis(400);
 /// # Errors
 /// The first promise that was broken, in words.
 pub fn run(seed: u64) -> Result<Report, String> {
-    World::new(seed).run()
+    run_as(seed, |plan| plan)
+}
+
+/// Runs a seed with its plan changed.
+///
+/// # Errors
+/// The first promise that was broken, in words.
+pub fn run_as(seed: u64, change: impl FnOnce(Plan) -> Plan) -> Result<Report, String> {
+    World::new(seed, change).run()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,9 +92,9 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, change: impl FnOnce(Plan) -> Plan) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::draw(&mut random);
+        let plan = change(Plan::draw(&mut random));
         let addresses = (1..=plan.nodes).map(|id| (NodeId(id), format!("n{id}:1")));
         let membership = Membership::of_voters(addresses)
             .and_then(|membership| membership.with_alpha(8))
@@ -245,7 +253,8 @@ impl World {
             self.post(delay, envelope);
             return Ok(());
         }
-        if self.chance(self.plan.loss) {
+        let loss = self.plan.loss_to.get(&envelope.to).copied().unwrap_or(self.plan.loss);
+        if self.chance(loss) {
             self.faults.lost += 1;
             return Ok(());
         }

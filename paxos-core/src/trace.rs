@@ -1,0 +1,276 @@
+//! One line of plain text for everything that a trace shows: messages, records, inputs, effects.
+//!
+//! What a reader of a trace does not need is left out: clocks on batches and heartbeats, and the
+//! memberships that messages inside a node carry.
+
+use std::fmt::{self, Display, Formatter};
+
+use bytes::Bytes;
+
+use crate::effect::{Change, Effect, Input, Persist};
+use crate::message::{
+    AcceptedValue, AcceptorMessage, Envelope, Heartbeat, Inside, LeadershipMessage, LearnerMessage,
+    Message, Promise, ProposerMessage, Resignation,
+};
+use crate::record::{PeerRun, Record};
+use crate::types::{Slot, Time};
+use crate::value::{Batch, Value};
+
+/// `[a, b, c]`.
+struct List<I>(I);
+
+impl<I: Iterator<Item = impl Display> + Clone> Display for List<I> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (place, item) in self.0.clone().enumerate() {
+            let comma = if place == 0 { "" } else { ", " };
+            write!(f, "{comma}{item}")?;
+        }
+        f.write_str("]")
+    }
+}
+
+/// ` word item`, or nothing.
+struct Maybe<'a, T>(&'a str, Option<T>);
+
+impl<T: Display> Display for Maybe<'_, T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Maybe(word, Some(item)) = self else { return Ok(()) };
+        write!(f, "{word} {item}")
+    }
+}
+
+impl Display for Envelope {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {} {}", self.from, self.to, self.message)
+    }
+}
+
+impl Display for Message {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Acceptor(message) => message.fmt(f),
+            Message::Proposer(message) => message.fmt(f),
+            Message::Learner(message) => message.fmt(f),
+            Message::Leadership(message) => message.fmt(f),
+            Message::Inside(message) => message.fmt(f),
+        }
+    }
+}
+
+impl Display for AcceptorMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            AcceptorMessage::Prepare { ballot, first, after } => {
+                write!(f, "prepare {ballot} from {first}{}", Maybe(" after", *after))
+            }
+            AcceptorMessage::Accept { ballot, slot, value } => {
+                write!(f, "accept {ballot} {slot} {value}")
+            }
+            AcceptorMessage::Confirm { ballot, round } => {
+                write!(f, "confirm {ballot} round {round}")
+            }
+        }
+    }
+}
+
+impl Display for ProposerMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            ProposerMessage::Promise(page) => page.fmt(f),
+            ProposerMessage::Nack { ballot, promised } => {
+                write!(f, "nack {ballot} promised {promised}")
+            }
+            ProposerMessage::Confirmed { ballot, round, granted } => {
+                let granted = if *granted { " granted" } else { "" };
+                write!(f, "confirmed {ballot} round {round}{granted}")
+            }
+        }
+    }
+}
+
+impl Display for Promise {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Promise { ballot, first, next, trimmed, accepted } = self;
+        write!(f, "promise {ballot} {first}..")?;
+        match next {
+            Some(next) => next.fmt(f)?,
+            None => f.write_str("end")?,
+        }
+        let trimmed = Some(trimmed).filter(|trimmed| **trimmed > Slot(0));
+        write!(f, "{} {}", Maybe(" trimmed", trimmed), List(accepted.iter()))
+    }
+}
+
+impl Display for AcceptedValue {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.slot, self.ballot, self.value)
+    }
+}
+
+impl Display for LearnerMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            LearnerMessage::Accepted { ballot, slot } => write!(f, "accepted {ballot} {slot}"),
+            LearnerMessage::Chosen { ballot, slot, value } => {
+                write!(f, "chosen {ballot} {slot}{}", Maybe("", value.as_ref()))
+            }
+            LearnerMessage::Fetch { first } => write!(f, "fetch from {first}"),
+            LearnerMessage::Fill { first, chosen, upto, snapshot } => {
+                let chosen = chosen.iter().map(|(ballot, value)| format!("{ballot} {value}"));
+                let snapshot = Maybe(" snapshot", *snapshot);
+                write!(f, "fill from {first} {} upto {upto}{snapshot}", List(chosen))
+            }
+        }
+    }
+}
+
+impl Display for LeadershipMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            LeadershipMessage::Heartbeat(heartbeat) => heartbeat.fmt(f),
+            LeadershipMessage::Succeed { ballot } => write!(f, "succeed {ballot}"),
+        }
+    }
+}
+
+impl Display for Heartbeat {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Heartbeat { incarnation, sequence, sent: _, leading, hears, next } = self;
+        write!(f, "heartbeat {sequence} of run {incarnation}{}", Maybe(" leading", *leading))?;
+        write!(f, " hears {} next {next}", hears.unwrap_or_default())
+    }
+}
+
+impl Display for Inside {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Inside::Propose { ticket, bytes } => write!(f, "propose {ticket} {}", batch(bytes)),
+            Inside::Read { ticket } => write!(f, "read {ticket}"),
+            Inside::Stamped { ticket, next } => write!(f, "stamped {ticket} {next}"),
+            Inside::Advanced { next, configurations: _, clock } => {
+                let clock = Some(clock).filter(|clock| **clock > Time(0));
+                write!(f, "advanced to {next}{}", Maybe(" clock", clock))
+            }
+            Inside::Seen { ballot } => write!(f, "seen {ballot}"),
+            Inside::Campaign { after } => write!(f, "campaign{}", Maybe(" after", *after)),
+            Inside::Resign { ballot } => write!(f, "resign {ballot}"),
+            Inside::Elected { ballot } => write!(f, "elected {ballot}"),
+            Inside::Resigned { ballot, reason } => write!(f, "resigned {ballot} {reason}"),
+            Inside::Ready { ballot } => write!(f, "ready {ballot}"),
+        }
+    }
+}
+
+fn batch(bytes: &Bytes) -> Value {
+    Value::Commands(Batch { stamp: Time(0), bytes: bytes.clone() })
+}
+
+impl Display for Resignation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Resignation::Outvoted(by) => write!(f, "outvoted by {by}"),
+            Resignation::NoQuorum(silence) => write!(f, "unheard for {} ms", silence.as_millis()),
+            Resignation::Told => f.write_str("told"),
+        }
+    }
+}
+
+impl Display for Record {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Record::Head { promised, trimmed, incarnation, peers } => {
+                let peers = peers.iter().map(|(node, run)| format!("{node} {run}"));
+                let peers = List(peers);
+                write!(f, "head {promised} trimmed {trimmed} run {incarnation} peers {peers}")
+            }
+            Record::Promised(ballot) => write!(f, "promised {ballot}"),
+            Record::Accepted { slot, ballot, value } => {
+                write!(f, "accepted {ballot} {slot} {value}")
+            }
+            Record::Chosen { slot, ballot, value } => {
+                write!(f, "chosen {ballot} {slot}{}", Maybe("", value.as_ref()))
+            }
+            Record::Trimmed(slot) => write!(f, "trimmed {slot}"),
+            Record::Peer { node, run } => write!(f, "peer {node} {run}"),
+        }
+    }
+}
+
+impl Display for PeerRun {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "run {} nonce {}", self.incarnation, self.nonce)
+    }
+}
+
+impl Display for Input {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Input::Message(from, message) => write!(f, "from {from}: {message}"),
+            Input::Timeout => f.write_str("timeout"),
+        }
+    }
+}
+
+impl Display for Effect {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Effect::Send(envelope) => envelope.fmt(f),
+            Effect::Persist(persist) => persist.fmt(f),
+            Effect::Apply { slot, value } => write!(f, "apply {slot} {value}"),
+            Effect::Proposed { ticket, slot } => write!(f, "proposed {ticket} in {slot}"),
+            Effect::Refuse { ticket, refusal } => write!(f, "refuse {ticket}: {refusal}"),
+            Effect::ReadReady { ticket, next } => write!(f, "read {ticket} ready at {next}"),
+            Effect::Led(change) => change.fmt(f),
+        }
+    }
+}
+
+impl Display for Persist {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (records, then) = (List(self.records.iter()), List(self.then.iter()));
+        write!(f, "persist {records} then {then}")
+    }
+}
+
+impl Display for Change {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.leader {
+            Some(ballot) => write!(f, "led by {ballot}: {}", self.why),
+            None => write!(f, "led by nobody: {}", self.why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Ballot, NodeId};
+
+    #[test]
+    fn a_trace_reads_like_a_sentence() {
+        let (me, to) = (NodeId(2), NodeId(1));
+        let ballot = Ballot { round: 1, node: to, incarnation: 1 };
+        let accepted = vec![AcceptedValue { slot: Slot(3), ballot, value: Value::Noop }];
+        let page = Promise { ballot, first: Slot(1), next: None, trimmed: Slot(0), accepted };
+        let message = Message::Proposer(ProposerMessage::Promise(page));
+        let then = vec![Envelope { from: me, to, message }];
+        let persist = Persist { records: vec![Record::Promised(ballot)], then };
+        assert_eq!(
+            Effect::Persist(persist).to_string(),
+            "persist [promised 1.n1.1] then [n2 -> n1 promise 1.n1.1 #1..end [#3 1.n1.1 noop]]"
+        );
+        let fill = LearnerMessage::Fill {
+            first: Slot(1),
+            chosen: vec![(ballot, Value::Noop), (ballot, batch(&Bytes::from_static(b"x")))],
+            upto: Slot(9),
+            snapshot: Some(Slot(4)),
+        };
+        let text = "fill from #1 [1.n1.1 noop, 1.n1.1 'x'] upto #9 snapshot #4";
+        assert_eq!(Message::Learner(fill).to_string(), text);
+        let after = Some(ballot);
+        assert_eq!(Inside::Campaign { after }.to_string(), "campaign after 1.n1.1");
+        let chosen = Record::Chosen { slot: Slot(1), ballot, value: Some(Value::Noop) };
+        assert_eq!(chosen.to_string(), "chosen 1.n1.1 #1 noop");
+    }
+}

@@ -1,0 +1,46 @@
+//! Regression scenarios that need a whole simulated world; the others are with the roles, in
+//! `paxos-core/tests/scenarios.rs`. The name of each begins with its id in `tests/FAULTS.md`.
+
+use paxos_core::NodeId;
+use paxos_tests::simulation::{Plan, Report, run_as};
+
+const SEEDS: u64 = 150;
+
+fn every_seed(change: impl Fn(Plan) -> Plan, check: impl Fn(&Report) -> Result<(), String>) {
+    for seed in 0..SEEDS {
+        let report = run_as(seed, &change).and_then(|report| check(&report).map(|()| report));
+        match report {
+            Ok(report) => assert!(report.answered >= 100, "seed {seed}: too little was done"),
+            Err(broken) => panic!("seed {seed}: {broken}"),
+        }
+    }
+}
+
+#[test]
+fn s22_a_network_that_only_delays_and_reorders_stops_nobody() {
+    every_seed(Plan::only_reordering, |report| {
+        let faults = &report.faults;
+        let nothing_worse = faults.lost + faults.duplicated + faults.crashed == 0;
+        let plenty = faults.reordered > 300;
+        (nothing_worse && plenty).then_some(()).ok_or(format!("not what was asked for: {faults:?}"))
+    });
+}
+
+#[test]
+fn s22_a_node_that_hardly_anything_reaches_stops_nobody_and_catches_up() {
+    every_seed(
+        |plan| plan.losing_to(NodeId(1), 600),
+        |report| {
+            let plenty = report.faults.lost > 100;
+            plenty.then_some(()).ok_or(format!("hardly anything was lost: {:?}", report.faults))
+        },
+    );
+}
+
+#[test]
+fn s22_nor_does_a_node_that_nothing_reaches_until_the_network_heals() {
+    every_seed(
+        |plan| plan.losing_to(NodeId(2), 1000),
+        |report| (report.faults.lost > 100).then_some(()).ok_or("nothing was lost".to_owned()),
+    );
+}
