@@ -1,5 +1,6 @@
 //! Durable before it leaves: a promise or a vote goes out only inside a `Persist`, with or behind
 //! the record that makes it true, and the log of any moment gives the acceptor back.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use paxos_core::acceptor::Answer;
 use paxos_core::{

@@ -1,4 +1,5 @@
 //! Quorum systems by brute force: every pair of quorums of up to seven nodes.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! Regression scenarios: mistakes that implementations of this protocol have made, told as
 //! stories. The name of each begins with its id in `tests/FAULTS.md`.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 #[path = "support/cluster.rs"]
 mod cluster;

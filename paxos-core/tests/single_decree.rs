@@ -1,5 +1,6 @@
 //! Paxos for one value, message by message: acceptors, a proposer and a learner used alone, with no
 //! driver, no disk and no clock. A good place to begin reading.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use paxos_core::acceptor::Answer;
 use paxos_core::{

@@ -203,7 +203,6 @@ async fn a_client_survives_the_restart_of_the_only_node() {
     let client = world.client(&[(1, &endpoint)]);
     assert_eq!(client.execute_as::<Sum>(&1).await, Ok(1));
     endpoint.close().await;
-    drop(endpoint);
     let waiting = tokio::spawn({
         let client = client.clone();
         async move { client.execute_as::<Sum>(&1).await }

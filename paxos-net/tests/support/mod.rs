@@ -131,6 +131,7 @@ impl Stub {
 
     fn answer(&self, identity: &str, call: Call) -> Response {
         match call {
+            Call::Ping => Response::Pong,
             Call::Status => Response::Status(Box::new(NodeReport {
                 node: self.node,
                 address: format!("h{}:1", self.node.0),
