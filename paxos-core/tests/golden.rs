@@ -4,6 +4,8 @@
 //! with `>` is an input, and the lines below it are what follows from it. `UPDATE_GOLDEN=1 cargo
 //! test -p paxos-core --test golden` writes them anew; read the difference before it is committed.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 #[path = "support/script.rs"]
 mod script;
 

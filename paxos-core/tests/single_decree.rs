@@ -1,6 +1,8 @@
 //! Paxos for one value, message by message: acceptors, a proposer and a learner used alone, with no
 //! driver, no disk and no clock. A good place to begin reading.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 use paxos_core::acceptor::Answer;
 use paxos_core::{
     Acceptor, AcceptorMessage, Ballot, Configurations, Effect, Envelope, Input, Inside, Learner,
@@ -21,11 +23,13 @@ fn tell(role: &mut impl Role, from: u64, message: Message) -> Vec<Effect> {
 }
 
 fn sent(effects: &[Effect]) -> Vec<&Envelope> {
-    let sent = |effect| match effect {
-        &Effect::Send(ref envelope) => Some(envelope),
-        _ => None,
-    };
-    effects.iter().filter_map(sent).collect()
+    let mut sent = Vec::new();
+    for effect in effects {
+        if let Effect::Send(envelope) = effect {
+            sent.push(envelope);
+        }
+    }
+    sent
 }
 
 /// The acceptor's answer, once its record is synced; here the disk is as fast as thought.
