@@ -80,8 +80,12 @@ fn says_state(message: &Message) -> bool {
     matches!(message, Message::Proposer(ProposerMessage::Promise(_)) | Message::Learner(_))
 }
 
+fn cases() -> ProptestConfig {
+    ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases())]
 
     #[test]
     fn a1_a_promise_or_a_vote_leaves_only_behind_its_record(story in vec(step(), 1..60)) {
@@ -133,7 +137,8 @@ proptest! {
             let Step::Hear(from, message) = step else { continue };
             let (asks_disk, highest) = match &message {
                 AcceptorMessage::Confirm { .. } => (false, acceptor.promised()),
-                AcceptorMessage::Prepare { ballot, .. } | AcceptorMessage::Accept { ballot, .. } => {
+                AcceptorMessage::Prepare { ballot, .. }
+                | AcceptorMessage::Accept { ballot, .. } => {
                     (*ballot >= acceptor.promised(), *ballot.max(&acceptor.promised()))
                 }
             };

@@ -3,6 +3,7 @@
 //! A script in `tests/golden` begins with the role and its parameters; then each line that begins
 //! with `>` is an input, and the lines below it are what follows from it. `UPDATE_GOLDEN=1 cargo
 //! test -p paxos-core --test golden` writes them anew; read the difference before it is committed.
+
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 #[path = "support/script.rs"]

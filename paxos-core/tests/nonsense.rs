@@ -1,5 +1,7 @@
 //! Whatever arrives, no role panics, and each goes on answering.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 use paxos_core::message::{AcceptedValue, Resignation};
 use paxos_core::{
     Acceptor, AcceptorMessage, Ballot, Batch, Configurations, Effect, Elector, Heartbeat,
@@ -182,8 +184,12 @@ impl Lonely {
     }
 }
 
+fn cases() -> ProptestConfig {
+    ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases())]
 
     #[test]
     fn s18_nonsense_never_ends_a_node(story in vec((node(), message(), 0..400u64), 1..80)) {

@@ -23,8 +23,12 @@ fn nodes(set: u32) -> Vec<NodeId> {
     (0..7).filter(|place| set >> place & 1 == 1).map(|place| NodeId(place + 1)).collect()
 }
 
+fn cases() -> ProptestConfig {
+    ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases())]
 
     /// Of equal votes exactly those systems are built whose quorums meet and can be reached.
     #[test]

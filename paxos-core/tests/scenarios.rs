@@ -8,10 +8,19 @@ mod cluster;
 use std::time::Duration;
 
 use cluster::{Cluster, Fate};
-use paxos_core::{Ballot, Inside, Message, NodeId, ProposerMessage, Random, Slot};
+use paxos_core::acceptor::Answer;
+use paxos_core::batch::{BATCH_MAX, COMMAND_MAX, Commands, Entry};
+use paxos_core::{
+    Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, Inside, Message, NodeId, Operation,
+    Origin, ProposerMessage, ProposerOptions, Random, Record, Recovered, SessionId, Slot, Time,
+    Value,
+};
 
-const RETRANSMIT: Duration = Duration::from_millis(100);
 const SECONDS: Duration = Duration::from_secs(5);
+
+fn retransmit() -> Duration {
+    ProposerOptions::default().retransmit
+}
 
 /// n1 leads by the promises of n1 and n2, and its proposal of 'x' for #1 is on its way to all.
 fn with_x_on_its_way(n: u64) -> Cluster {
@@ -34,6 +43,37 @@ fn elect(cluster: &mut Cluster, leader: u64, acceptors: &[u64]) {
         cluster.deliver(&format!("n{acceptor} -> n{leader} promise"));
     }
     assert!(cluster.leads(leader), "{:?}", cluster.in_flight(""));
+}
+
+#[test]
+fn cli6_what_fits_into_a_command_can_be_passed_on() {
+    let session = SessionId(u64::MAX);
+    let command = vec![0xff; COMMAND_MAX].into();
+    let origin = Origin { node: NodeId(u64::MAX), incarnation: u64::MAX, number: u64::MAX };
+    let identities = vec!["i".repeat(1024)];
+    let operation = Operation::Run { session, sequence: u64::MAX, command };
+    let entries = vec![Entry { identity: 0, operation }];
+    let bytes = Commands { origin, identities, entries }.encode();
+    assert!(bytes.len() <= BATCH_MAX, "{} bytes around the largest command", bytes.len());
+    // A value larger than a page is a page: nothing that was accepted is ever too large to report.
+    let mut log = Recovered::default();
+    for slot in 1..=3 {
+        let value = Value::Commands(Batch { stamp: Time(0), bytes: bytes.clone() });
+        let ballot = Ballot { round: 1, node: NodeId(1), incarnation: 1 };
+        log.absorb(Record::Accepted { slot: Slot(slot), ballot, value });
+    }
+    let options = AcceptorOptions { page_bytes: COMMAND_MAX / 2, ..AcceptorOptions::default() };
+    let mut acceptor = Acceptor::recover(NodeId(2), options, &log);
+    let ballot = Ballot { round: 2, node: NodeId(1), incarnation: 1 };
+    for slot in 1..=3 {
+        let prepare = AcceptorMessage::Prepare { ballot, first: Slot(slot), after: None };
+        let Answer::After(persist) = acceptor.step(Time(0), NodeId(1), prepare) else {
+            panic!("it promises");
+        };
+        let next = if slot < 3 { format!("#{}", slot + 1) } else { "end".to_owned() };
+        let page = format!("n2 -> n1 promise 2.n1.1 #{slot}..{next} [#{slot} 1.n1.1 ");
+        assert!(persist.then[0].to_string().starts_with(&page), "{}", persist.then[0]);
+    }
 }
 
 #[test]
@@ -319,7 +359,7 @@ fn s16_a_round_of_accepts_lost_as_a_whole_is_made_good_by_one_retransmission() {
     cluster.lose("n1 -> n2 accept");
     cluster.lose("n1 -> n3 accept");
     assert!(cluster.chosen.is_empty());
-    cluster.run_for(RETRANSMIT + RETRANSMIT / 10);
+    cluster.run_for(retransmit() * 11 / 10);
     assert_eq!(cluster.applied(1), ["'x'"]);
     assert_eq!(cluster.times_sent("n1 -> n2 accept"), 2);
     // The same with links that fail and come back.
@@ -329,7 +369,7 @@ fn s16_a_round_of_accepts_lost_as_a_whole_is_made_good_by_one_retransmission() {
     cluster.settle();
     cluster.heal();
     assert!(!cluster.is_chosen(ticket));
-    cluster.run_for(2 * RETRANSMIT);
+    cluster.run_for(2 * retransmit());
     assert!(cluster.is_chosen(ticket));
 }
 
@@ -412,7 +452,7 @@ fn s21_no_value_is_mistaken_for_nothing_and_the_first_slot_is_1() {
     cluster.lose("n1 -> n1 accept");
     cluster.lose("n1 -> n2 accept");
     cluster.lose("n1 -> n3");
-    cluster.run_for(2 * RETRANSMIT);
+    cluster.run_for(2 * retransmit());
     assert_eq!(cluster.chosen.keys().next(), Some(&Slot(1)));
     assert_eq!(cluster.fate(tickets[0]), Fate::Proposed(Slot::FIRST));
     assert_eq!(cluster.applied(1).len(), values.len());

@@ -22,11 +22,13 @@ fn tell(role: &mut impl Role, from: u64, message: Message) -> Vec<Effect> {
 }
 
 fn sent(effects: &[Effect]) -> Vec<&Envelope> {
-    let sent = |effect| match effect {
-        &Effect::Send(ref envelope) => Some(envelope),
-        _ => None,
-    };
-    effects.iter().filter_map(sent).collect()
+    let mut sent = Vec::new();
+    for effect in effects {
+        if let Effect::Send(envelope) = effect {
+            sent.push(envelope);
+        }
+    }
+    sent
 }
 
 /// The acceptor's answer, once its record is synced; here the disk is as fast as thought.

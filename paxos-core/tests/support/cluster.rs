@@ -16,6 +16,9 @@ use paxos_core::{
     RoleKind, Slot, Time, Value, receivers,
 };
 
+/// A story that makes more events than this in one go is stuck in one moment.
+const EVENTS_MAX: u64 = 1_000_000;
+
 /// What became of a ticket so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -273,20 +276,21 @@ impl Cluster {
     /// `pick` says which message arrives next; none: first a timer rings.
     fn pass(&mut self, duration: Duration, pick: &mut dyn FnMut(Time, usize) -> Option<usize>) {
         let end = self.now.after(duration);
-        loop {
+        for _ in 0..EVENTS_MAX {
             if let Some(index) = pick(self.now, self.flying.len()) {
                 let next = self.flying.remove(index);
                 self.arrive(&next);
                 continue;
             }
-            let Some((due, node, kind)) = self.next_timer() else { break };
-            if due > end {
-                break;
-            }
+            let due = self.next_timer().filter(|(due, ..)| *due <= end);
+            let Some((due, node, kind)) = due else {
+                self.now = end;
+                return;
+            };
             self.now = self.now.max(due);
             self.input(node, kind, Input::Timeout);
         }
-        self.now = end;
+        panic!("a timer rings for ever");
     }
 
     fn next_timer(&mut self) -> Option<(Time, NodeId, RoleKind)> {

@@ -121,15 +121,15 @@ impl<'a> Words<'a> {
     pub fn message(&mut self, configurations: &Configurations) -> Message {
         let word = self.word();
         let message = self
-            .acceptor_message(&word)
-            .or_else(|| self.proposer_message(&word))
-            .or_else(|| self.learner_message(&word))
-            .or_else(|| self.leadership_message(&word))
+            .acceptors(&word)
+            .or_else(|| self.proposers(&word))
+            .or_else(|| self.learners(&word))
+            .or_else(|| self.leaderships(&word))
             .or_else(|| self.inside(&word, configurations));
         message.unwrap_or_else(|| panic!("no message is called {word}, in: {}", self.line))
     }
 
-    fn acceptor_message(&mut self, word: &str) -> Option<Message> {
+    fn acceptors(&mut self, word: &str) -> Option<Message> {
         Some(Message::Acceptor(match word {
             "prepare" => {
                 let ballot = self.ballot();
@@ -150,7 +150,7 @@ impl<'a> Words<'a> {
         }))
     }
 
-    fn proposer_message(&mut self, word: &str) -> Option<Message> {
+    fn proposers(&mut self, word: &str) -> Option<Message> {
         Some(Message::Proposer(match word {
             "promise" => ProposerMessage::Promise(self.page()),
             "nack" => {
@@ -181,7 +181,7 @@ impl<'a> Words<'a> {
         Promise { ballot, first, next, trimmed, accepted }
     }
 
-    fn learner_message(&mut self, word: &str) -> Option<Message> {
+    fn learners(&mut self, word: &str) -> Option<Message> {
         Some(Message::Learner(match word {
             "accepted" => LearnerMessage::Accepted { ballot: self.ballot(), slot: self.slot() },
             "chosen" => {
@@ -205,7 +205,7 @@ impl<'a> Words<'a> {
         }))
     }
 
-    fn leadership_message(&mut self, word: &str) -> Option<Message> {
+    fn leaderships(&mut self, word: &str) -> Option<Message> {
         Some(Message::Leadership(match word {
             "heartbeat" => {
                 let sequence = self.number();
