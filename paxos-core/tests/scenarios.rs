@@ -440,7 +440,7 @@ fn s18_messages_that_come_again_late_and_in_any_order_change_nothing() {
 
 #[test]
 fn s21_no_value_is_mistaken_for_nothing_and_the_first_slot_is_1() {
-    let values = ["", "0", "\0", "None", "noop", "null", "false"];
+    let values = ["0", "", "\0", "None", "noop", "null", "false"];
     let mut cluster = Cluster::of(3);
     cluster.campaign(1);
     let tickets: Vec<_> = values.iter().map(|value| cluster.propose(1, value)).collect();
