@@ -10,7 +10,7 @@ use paxos_core::{Envelope, Record};
 use tokio::sync::oneshot;
 
 use crate::failure::Failure;
-use crate::log::{Log, LogError};
+use crate::log::{DirectoryLock, Log, LogError};
 use crate::messages::{Halt, Write};
 use crate::wiring::Wires;
 
@@ -36,16 +36,18 @@ struct Job {
 }
 
 impl LogActor {
-    /// Starts the thread that owns the log.
+    /// Starts the thread that owns the log, and the lock of its directory: nobody else may open it
+    /// while this thread may write.
     ///
     /// # Errors
     /// Those of the system, if it has no thread left.
-    pub fn new(log: Log, wires: Wires) -> std::io::Result<Self> {
+    pub fn new(log: Log, lock: DirectoryLock, wires: Wires) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
         let shared = wires.clone();
-        let thread = std::thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || write_all(log, &queue, &shared))?;
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            write_all(log, &queue, &shared);
+            drop(lock);
+        })?;
         Ok(LogActor { jobs: Some(jobs), thread: Some(thread), wires })
     }
 }
@@ -71,9 +73,12 @@ impl Handler<Write> for LogActor {
     fn handle(&mut self, write: Write, _: &mut Context<Self>) {
         let job = match write {
             Write::Persist(persists) => {
-                let (records, then): (Vec<_>, Vec<_>) =
-                    persists.into_iter().map(|persist| (persist.records, persist.then)).unzip();
-                Job { bytes: 0, records: records.concat(), then: then.concat(), done: None }
+                let (mut records, mut then) = (Vec::new(), Vec::new());
+                for persist in persists {
+                    records.extend(persist.records);
+                    then.extend(persist.then);
+                }
+                Job { bytes: 0, records, then, done: None }
             }
             Write::Remember { node, run, done } => {
                 let records = run.map(|run| Record::Peer { node, run }).into_iter().collect();

@@ -127,15 +127,15 @@ impl StartError {
     }
 }
 
-/// A running node of a service. It lives on the actix `System` that it was started on.
+/// A running node of a service. It lives on the actix `System` that it was started on. Dropped, it
+/// ends without a goodbye; [`Node::stop`] is better.
 pub struct Node<S: StateMachine> {
     wires: Wires,
-    endpoint: Endpoint,
+    endpoint: Option<Endpoint>,
     address: SocketAddr,
     graph: String,
     client: Client,
     failures: UnboundedReceiver<Failure>,
-    _lock: DirectoryLock,
     service: PhantomData<fn() -> S>,
 }
 
@@ -267,6 +267,15 @@ impl<S: StateMachine> Node<S> {
             unreachable!("the links of a node are made once, here");
         }
 
+        // Whatever can fail comes before the first actor runs.
+        let client = Client::new(ClientConfig {
+            via: Some(address.clone()),
+            ..ClientConfig::new(cluster.clone(), client_credentials)
+        })
+        .map_err(|error| StartError::System { what: "client", reason: error.to_string() })?;
+        let log = LogActor::new(log, lock, wires.clone())
+            .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
+
         let now = clock::now();
         let seed = random()?;
         let policy = HeartbeatPolicy::new(me, incarnation, leadership, genesis.clone(), seed, now);
@@ -280,8 +289,6 @@ impl<S: StateMachine> Node<S> {
         contexts.learner.run(RoleActor::new("learner", learner, role(&wires)));
         let elector = Elector::new(me, policy);
         contexts.elector.run(RoleActor::new("leadership", elector, role(&wires)));
-        let log = LogActor::new(log, wires.clone())
-            .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
         contexts.log.run(log);
         contexts.apply.run(ApplyActor::new(replica, genesis, wires.clone()));
         contexts.gateway.run(GatewayActor::new(
@@ -293,14 +300,10 @@ impl<S: StateMachine> Node<S> {
         ));
         wires.dispatch([Envelope { from: me, to: me, message: Message::Inside(advanced) }]);
 
-        let client = Client::new(ClientConfig {
-            via: Some(address),
-            ..ClientConfig::new(cluster, client_credentials)
-        })
-        .map_err(|error| StartError::System { what: "client", reason: error.to_string() })?;
         let address = listening;
         let service = PhantomData;
-        Ok(Node { wires, endpoint, address, graph, client, failures, _lock: lock, service })
+        let endpoint = Some(endpoint);
+        Ok(Node { wires, endpoint, address, graph, client, failures, service })
     }
 
     /// The graph of actors that was built, for people.
@@ -341,13 +344,24 @@ impl<S: StateMachine> Node<S> {
 
     /// Stops the node: tells the others, ends its actors, writes what is queued. Its data directory
     /// is then free.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.wires.stopping.store(true, Ordering::Relaxed);
         self.client.close().await;
-        self.endpoint.close().await;
+        if let Some(endpoint) = self.endpoint.take() {
+            endpoint.close().await;
+        }
         for actor in &self.wires.halts {
             // One that has ended already has no mailbox.
             actor.send(Halt).await.ok();
+        }
+    }
+}
+
+impl<S: StateMachine> Drop for Node<S> {
+    fn drop(&mut self) {
+        self.wires.stopping.store(true, Ordering::Relaxed);
+        for actor in &self.wires.halts {
+            actor.do_send(Halt);
         }
     }
 }
@@ -367,6 +381,7 @@ fn heartbeat_options(cluster: &ClusterFile) -> HeartbeatOptions {
         interval: settings.heartbeat_interval,
         suspect_after: settings.suspect_after,
         spread: settings.spread,
+        campaigns: true,
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use paxos_actors::{Context, InitOptions, Node, NodeConfig, NodeId, StateMachine, init};
+use paxos_actors::{
+    Context, InitOptions, Node, NodeConfig, NodeId, StartError, StateMachine, init,
+};
 use serde::{Deserialize, Serialize};
 
 #[derive(Default, Serialize, Deserialize)]
@@ -91,4 +93,29 @@ async fn a_cluster_of_one_needs_nobody() {
     assert_eq!(add(&node, 7).await, 7);
     assert!(node.graph().contains("1 in phase 1, 1 in phase 2, of 1"), "{}", node.graph());
     node.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_dropped_node_keeps_its_directory_until_it_has_written_its_last() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("cluster");
+    init(&InitOptions { folder: folder.clone(), addresses: addresses(1) }).unwrap();
+    let mut sum = 0;
+    for _ in 0..5 {
+        let node = loop {
+            let file = folder.join("cluster.toml");
+            let config = NodeConfig::load(&file, NodeId(1), None).unwrap();
+            match Node::<Sum>::start(config).await {
+                Ok(node) => break node,
+                // The run before is still at it: its lock, or its port, is not free yet.
+                Err(StartError::Lock(_) | StartError::Bind(_)) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        for _ in 0..3 {
+            sum += 1;
+            assert_eq!(add(&node, 1).await, sum);
+        }
+        drop(node);
+    }
 }

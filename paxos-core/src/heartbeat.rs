@@ -20,8 +20,11 @@ pub struct HeartbeatOptions {
     /// A leader silent for this long is no longer heard. Default: 250 ms.
     pub suspect_after: Duration,
     /// A campaign begins at a random moment within this time after that, and within a doubled time
-    /// after each failed one, eightfold at most. Default: 100 ms.
+    /// after each failed one, 64-fold at most. Default: 100 ms.
     pub spread: Duration,
+    /// Whether a proposer of the same node can campaign; a node without one beats and tells what it
+    /// hears. Default: true.
+    pub campaigns: bool,
 }
 
 impl Default for HeartbeatOptions {
@@ -30,6 +33,7 @@ impl Default for HeartbeatOptions {
             interval: Duration::from_millis(50),
             suspect_after: Duration::from_millis(250),
             spread: Duration::from_millis(100),
+            campaigns: true,
         }
     }
 }
@@ -95,9 +99,14 @@ impl HeartbeatPolicy {
         policy
     }
 
+    /// Doubles with every failed campaign: where promises take long, so must the pauses.
+    fn backoff(&self) -> u32 {
+        1 << self.failures.min(6)
+    }
+
     /// Chooses a random moment for the next campaign.
     fn postpone(&mut self, earliest: Time) {
-        let spread = self.options.spread * (1 << self.failures.min(3));
+        let spread = self.options.spread * self.backoff();
         self.campaign_at = earliest.after(self.random.duration_below(spread));
     }
 
@@ -178,7 +187,7 @@ impl HeartbeatPolicy {
                 self.lose(now, why, out);
             }
         }
-        let waiting = self.stage == Stage::Following && self.leader.is_none();
+        let waiting = self.waits_to_campaign();
         if waiting && self.campaign_at <= now {
             if self.view.quorum_hears_no_leader(now) {
                 self.stage = Stage::Campaigning;
@@ -190,6 +199,10 @@ impl HeartbeatPolicy {
         if self.beat_at <= now {
             self.beat(now, out);
         }
+    }
+
+    fn waits_to_campaign(&self) -> bool {
+        self.stage == Stage::Following && self.leader.is_none() && self.options.campaigns
     }
 
     fn elected(&mut self, now: Time, ballot: Ballot, out: &mut Outbox<'_>) {
@@ -243,7 +256,7 @@ impl Leadership for HeartbeatPolicy {
             Event::Seen(ballot) => {
                 self.floor = self.floor.max(ballot);
                 if ballot.node != self.me {
-                    self.postpone(now.after(self.options.suspect_after));
+                    self.postpone(now.after(self.options.suspect_after * self.backoff()));
                 }
             }
             Event::Elected(ballot) => self.elected(now, ballot, out),
@@ -256,9 +269,10 @@ impl Leadership for HeartbeatPolicy {
     fn next_deadline(&self) -> Option<Time> {
         let mut deadline = self.beat_at;
         match (&self.stage, &self.leader) {
-            (Stage::Leading(_), _) | (Stage::Campaigning, None) => {}
+            (Stage::Leading(_), _) => {}
             (_, Some((_, at))) => deadline = deadline.min(at.after(self.options.suspect_after)),
-            (Stage::Following, None) => deadline = deadline.min(self.campaign_at),
+            (_, None) if self.waits_to_campaign() => deadline = deadline.min(self.campaign_at),
+            (_, None) => {}
         }
         Some(deadline)
     }

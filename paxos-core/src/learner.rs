@@ -165,7 +165,6 @@ impl Learner {
     /// A value that was proposed, or that is chosen.
     fn hold(&mut self, slot: Slot, ballot: Ballot, value: Value, learned: bool) {
         if !self.window().contains(&slot) || !ballot.is_sound() {
-            self.dropped += u64::from(slot >= self.next);
             return;
         }
         let candidate = self.ahead.entry(slot).or_default();
@@ -269,11 +268,14 @@ impl Learner {
     }
 
     fn answer_fetch(&self, to: NodeId, first: Slot, out: &mut Vec<Effect>) {
+        // More than its window the asker does not keep.
+        let window = 2 * self.configurations.alpha();
+        let most = self.options.fill_values.min(window as usize);
         let (mut bytes, mut chosen) = (0, Vec::new());
         // The values are named by the slot of the first of them, which need not be the one asked.
         let first = self.chosen.range(first..).next().map_or(first, |(slot, _)| *slot);
         for (ballot, value) in self.chosen.range(first..).map(|(_, chosen)| chosen) {
-            if bytes >= self.options.fill_bytes || chosen.len() >= self.options.fill_values {
+            if bytes >= self.options.fill_bytes || chosen.len() >= most {
                 break;
             }
             bytes += value.size();
@@ -319,7 +321,10 @@ impl Learner {
                 self.vote(from, ballot, slot);
                 self.count(slot, out);
             }
-            LearnerMessage::Chosen { ballot, slot, value } => self.announced(ballot, slot, value),
+            LearnerMessage::Chosen { ballot, slot, value } if ballot.node == from => {
+                self.announced(ballot, slot, value);
+            }
+            LearnerMessage::Chosen { .. } => self.dropped += 1,
             LearnerMessage::Fetch { first } => self.answer_fetch(from, first, out),
             LearnerMessage::Fill { first, chosen, upto, snapshot: _ } => {
                 self.knows(from, upto);

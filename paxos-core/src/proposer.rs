@@ -20,13 +20,14 @@ use crate::value::{Batch, Value};
 /// Limits and time-outs of a proposer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProposerOptions {
-    /// How long an answer to `Prepare` or `Accept` may take before it is sent again; doubled with
-    /// every repetition, eightfold at most. Default: 100 ms.
+    /// How long an answer to `Prepare` or `Accept` may take before it is sent again; for an `Accept`
+    /// doubled with every repetition, eightfold at most. Default: 100 ms.
     pub retransmit: Duration,
     /// How often a leader asks whether it is still confirmed. Default: 50 ms.
     pub confirm_every: Duration,
-    /// A leader that no quorum confirms, or a campaign without a quorum, is given up after this.
-    /// Default: 300 ms.
+    /// A leader that no quorum confirms is given up after this; a campaign too, but with every one
+    /// that has failed its successor gets twice the time, 64-fold at most: promises wait for disks,
+    /// and a slow disk must not keep a cluster without a leader. Default: 300 ms.
     pub patience: Duration,
     /// Slots in flight at most; alpha bounds them too. Default: 64.
     pub in_flight_max: usize,
@@ -64,6 +65,8 @@ pub struct Proposer {
     next: Slot,
     clock: Time,
     term: Option<Term>,
+    /// Campaigns that have failed in a row.
+    failures: u32,
     queue: VecDeque<Waiting>,
     reads: VecDeque<Stamped>,
 }
@@ -98,6 +101,7 @@ impl Proposer {
             next: Slot::FIRST,
             clock: Time(0),
             term: None,
+            failures: 0,
             queue: VecDeque::new(),
             reads: VecDeque::new(),
         }
@@ -175,6 +179,7 @@ impl Proposer {
             return;
         }
         term.elected = true;
+        self.failures = 0;
         term.clock = (self.clock, now);
         term.rounds.confirmed = now;
         term.rounds.due = now;
@@ -285,6 +290,7 @@ impl Proposer {
 
     fn resign(&mut self, reason: Resignation, out: &mut Vec<Effect>) {
         let Some(term) = self.term.take() else { return };
+        self.failures += u32::from(!term.elected);
         let queued = self.queue.drain(..).map(|waiting| waiting.ticket);
         let reads = self.reads.drain(..).map(|read| read.ticket);
         for ticket in queued.chain(reads).chain(term.rounds.reads()) {
@@ -412,6 +418,11 @@ impl Proposer {
         self.confirm_reads(now, out);
     }
 
+    /// When a campaign is given up.
+    fn campaign_ends(&self, term: &Term) -> Time {
+        term.started.after(self.options.patience * (1 << self.failures.min(6)))
+    }
+
     /// Does what is due.
     fn wake(&mut self, now: Time, out: &mut Vec<Effect>) {
         let patience = self.options.patience;
@@ -420,7 +431,7 @@ impl Proposer {
         let unheard = term.elected
             && term.rounds.confirmed.after(patience) <= now
             && term.rounds.unanswered() >= UNANSWERED_MIN;
-        let unelected = !term.elected && term.started.after(patience) <= now;
+        let unelected = !term.elected && self.campaign_ends(term) <= now;
         if unheard || unelected {
             let since = if term.elected { term.rounds.confirmed } else { term.started };
             return self.resign(Resignation::NoQuorum(now.since(since)), out);
@@ -486,7 +497,7 @@ impl Role for Proposer {
         }
         deadline = deadline.min(match term.elected {
             true => term.rounds.due,
-            false => term.started.after(patience),
+            false => self.campaign_ends(term),
         });
         if !term.refused_by.is_empty() {
             deadline = deadline.min(term.started.after(patience));

@@ -121,7 +121,8 @@ impl Quorums {
                 return Err(QuorumsError::Unreachable { needed, total });
             }
         }
-        if phase1 + phase2 <= total {
+        // Not as a sum, which could overflow.
+        if phase1 <= total - phase2 {
             return Err(QuorumsError::Disjoint { phase1, phase2, total });
         }
         Ok(Quorums { weights, phase1, phase2 })

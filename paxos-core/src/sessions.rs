@@ -49,6 +49,18 @@ pub enum Rejection {
     NotACommand,
 }
 
+impl Rejection {
+    /// Whether a command that ran earlier is refused in this way too when it comes again: its
+    /// session has ended since, or has gone on to later commands.
+    pub fn may_have_run(&self) -> bool {
+        match self {
+            Rejection::SessionExpired { .. } => true,
+            Rejection::BadSequence { expected, found, .. } => found < expected,
+            _ => false,
+        }
+    }
+}
+
 /// The open sessions, part of the replicated state.
 ///
 /// Invariant: a session's command runs once; only its last reply is kept, since a client has one

@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use paxos_core::batch::COMMAND_MAX;
 use paxos_core::{ClusterId, NodeId};
 use serde::Deserialize;
 use thiserror::Error;
@@ -236,6 +237,10 @@ impl Form {
         if batching.batches_in_flight == 0 || batching.batch_bytes == 0 {
             let what = "batches_in_flight and batch_bytes must be at least 1";
             return Err((span, what.to_owned()));
+        }
+        if batching.batch_bytes > COMMAND_MAX as u64 {
+            let what = format!("batch_bytes must be at most {COMMAND_MAX}: no frame carries more");
+            return Err((span, what));
         }
         Ok(ClusterFile {
             cluster: self.cluster,

@@ -49,7 +49,7 @@ pub struct LeadershipSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// A file of the log is closed at this size. Default 64 MiB.
+    /// A file of the log is closed at this size. Default 16 MiB.
     pub segment_bytes: u64,
 }
 
@@ -91,7 +91,7 @@ impl Default for LeadershipSettings {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { segment_bytes: 64 << 20 }
+        Log { segment_bytes: 16 << 20 }
     }
 }
 

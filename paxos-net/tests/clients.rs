@@ -174,8 +174,8 @@ async fn a_session_that_ended_is_replaced_for_a_fresh_command_only() {
     assert_eq!(client.execute_as::<Sum>(&1).await, Ok(1));
     let other = world.client(&[(1, &endpoint)]);
     let expired = other.execute_in(SessionId(77), 1, encoded(&1u64)).await;
-    let rejection = Rejection::SessionExpired { session: SessionId(77) };
-    assert_eq!(expired, Err(ClientError::Rejected(rejection)));
+    // Under a request id of somebody's choice it may have run before the session ended.
+    assert!(matches!(expired, Err(ClientError::Unknown { sequence: 1, .. })), "{expired:?}");
     stub.crowd_out_sessions();
     assert_eq!(client.execute_as::<Sum>(&1).await, Ok(2));
 }

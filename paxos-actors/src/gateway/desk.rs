@@ -19,11 +19,12 @@ use crate::messages::{AppliedBatch, Ask, Notice};
 /// Limits of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayOptions {
-    /// Batches of this gateway on their way at once; commands gather meanwhile.
+    /// Batches of this gateway on their way at once; commands gather meanwhile. Default: 8.
     pub batches_in_flight: usize,
-    /// A batch takes no more commands at this size, in bytes.
+    /// A batch takes no more commands at this size, in bytes. Default: 256 KiB.
     pub batch_bytes: usize,
-    /// Requests that may wait; more are answered "busy". Default: 16,384.
+    /// Requests that may wait, one identity's up to a quarter of them; more are answered "busy".
+    /// Default: 16,384.
     pub requests_max: usize,
     /// Bytes of payload that may wait; more are answered "busy". Default: 64 MiB.
     pub bytes_max: usize,
@@ -34,7 +35,7 @@ pub struct GatewayOptions {
 impl Default for GatewayOptions {
     fn default() -> Self {
         GatewayOptions {
-            batches_in_flight: 4,
+            batches_in_flight: 8,
             batch_bytes: 256 << 10,
             requests_max: 16_384,
             bytes_max: 64 << 20,
@@ -91,6 +92,28 @@ impl Pending {
     }
 }
 
+impl Pending {
+    /// It in the form of a relay.
+    fn forward(&self, id: u64, now: Time) -> Forwarded {
+        let timeout_ms = self.deadline.since(now).as_millis() as u64;
+        let request = ClientRequest { id, timeout_ms, call: self.call.clone() };
+        Forwarded { identity: self.identity.to_string(), request }
+    }
+
+    /// What may be said of it: a refusal is certain only of what nobody else may have logged. A
+    /// session that has expired since may have served it before.
+    fn honest(&self, response: Response, why: Unavailable) -> Response {
+        let uncertain = matches!(
+            &response,
+            Response::Refused(Refused::Busy | Refused::Unavailable(_))
+        ) || matches!(&response, Response::Refused(Refused::Rejected(why)) if why.may_have_run());
+        if uncertain && self.exposed && matches!(self.call, Call::Operate(_)) {
+            return Response::Unknown { why };
+        }
+        response
+    }
+}
+
 /// A batch on its way, with those of its requests that are not answered yet.
 #[derive(Debug)]
 struct Batch {
@@ -105,8 +128,19 @@ struct Reads {
     pending: Vec<Option<Pending>>,
 }
 
+/// A request that the gateway of the leader has been asked to serve.
+#[derive(Debug)]
+struct Relayed {
+    to: NodeId,
+    sent: Time,
+    pending: Pending,
+}
+
 /// A relay that the leader's gateway did not take is tried again after this.
 const RELAY_AGAIN: Duration = Duration::from_millis(10);
+
+/// A relay whose answer has not come after this is sent again, under the same name.
+const RELAY_REPEAT: Duration = Duration::from_secs(1);
 
 /// The state of a gateway.
 #[derive(Debug)]
@@ -120,7 +154,11 @@ pub struct Desk {
     queries: VecDeque<Pending>,
     batches: BTreeMap<u64, Batch>,
     reads: BTreeMap<u64, Reads>,
-    relayed: BTreeMap<u64, (NodeId, Pending)>,
+    relayed: BTreeMap<u64, Relayed>,
+    /// Questions for a linearizable read that are on their way.
+    asking: usize,
+    /// Requests that wait, by identity.
+    shares: BTreeMap<Arc<str>, usize>,
     waiting: usize,
     bytes: usize,
     names: u64,
@@ -143,9 +181,12 @@ impl Desk {
             batches: BTreeMap::new(),
             reads: BTreeMap::new(),
             relayed: BTreeMap::new(),
+            asking: 0,
+            shares: BTreeMap::new(),
             waiting: 0,
             bytes: 0,
-            names: 0,
+            // No two runs share a name: an answer to an earlier one must not be taken for ours.
+            names: incarnation << RUN_SHIFT,
             relay_after: Time(0),
             expires: None,
             orders: Vec::new(),
@@ -207,12 +248,15 @@ impl Desk {
             Call::Ping => return self.answer(pending, Response::Pong),
             Call::Operate(_) | Call::Query { .. } => {}
         }
+        let share = self.shares.get(&pending.identity).copied().unwrap_or_default();
         if self.waiting >= self.options.requests_max
+            || share >= self.options.requests_max.div_ceil(4)
             || self.bytes + pending.size() > self.options.bytes_max
         {
             return self.answer(pending, Response::Refused(Refused::Busy));
         }
         self.waiting += 1;
+        *self.shares.entry(pending.identity.clone()).or_default() += 1;
         self.bytes += pending.size();
         self.expires = Some(self.expires.map_or(deadline, |known| known.min(deadline)));
         match pending.call {
@@ -243,6 +287,13 @@ impl Desk {
     }
 
     fn settle(&mut self, pending: Pending, response: Response) {
+        let response = pending.honest(response, self.reach);
+        if let Some(share) = self.shares.get_mut(&pending.identity) {
+            *share -= 1;
+            if *share == 0 {
+                self.shares.remove(&pending.identity);
+            }
+        }
         self.waiting -= 1;
         self.bytes -= pending.size();
         self.answer(pending, response);
@@ -293,8 +344,8 @@ impl Desk {
     }
 
     fn read(&mut self) {
-        let asked = self.reads.values().filter(|reads| reads.linearizable).count();
-        if asked < self.options.reads_in_flight && !self.queries.is_empty() {
+        if self.asking < self.options.reads_in_flight && !self.queries.is_empty() {
+            self.asking += 1;
             let name = self.name();
             let pending = self.queries.drain(..).map(Some).collect();
             self.reads.insert(name, Reads { linearizable: true, pending });
@@ -319,10 +370,8 @@ impl Desk {
                 bytes = pending.size();
             }
             let id = self.name();
-            let timeout_ms = pending.deadline.since(now).as_millis() as u64;
-            let request = ClientRequest { id, timeout_ms, call: pending.call.clone() };
-            forwarded.push(Forwarded { identity: pending.identity.to_string(), request });
-            self.relayed.insert(id, (leader, pending));
+            forwarded.push(pending.forward(id, now));
+            self.relayed.insert(id, Relayed { to: leader, sent: now, pending });
         }
         if !forwarded.is_empty() {
             self.orders.push(Order::Relay(leader, Relay::Ask(forwarded)));
@@ -334,14 +383,14 @@ impl Desk {
         self.relay_after = now.after(RELAY_AGAIN);
         let Relay::Ask(forwarded) = relay else { return };
         for Forwarded { request, .. } in forwarded.into_iter().rev() {
-            if let Some((_, pending)) = self.relayed.remove(&request.id) {
+            if let Some(Relayed { pending, .. }) = self.relayed.remove(&request.id) {
                 self.put_back(pending);
             }
         }
     }
 
     fn told(&mut self, now: Time, told: ClientResponse) {
-        let Some((_, pending)) = self.relayed.remove(&told.id) else { return };
+        let Some(Relayed { pending, .. }) = self.relayed.remove(&told.id) else { return };
         let again =
             matches!(told.response, Response::Refused(Refused::Busy | Refused::Unavailable(_)));
         if again && pending.deadline > now.after(RELAY_AGAIN) {
@@ -364,9 +413,9 @@ impl Desk {
     /// safe to send it again.
     fn call_back(&mut self, from: impl Fn(NodeId) -> bool) {
         let lost: Vec<_> =
-            self.relayed.iter().filter(|(_, (to, _))| from(*to)).map(|(id, _)| *id).collect();
+            self.relayed.iter().filter(|(_, it)| from(it.to)).map(|(id, _)| *id).collect();
         for id in lost.into_iter().rev() {
-            if let Some((_, pending)) = self.relayed.remove(&id) {
+            if let Some(Relayed { pending, .. }) = self.relayed.remove(&id) {
                 self.put_back(Pending { exposed: true, ..pending });
             }
         }
@@ -397,7 +446,7 @@ impl Desk {
         if let Some(batch) = self.batches.remove(&ticket) {
             batch.pending.into_iter().rev().flatten().for_each(|pending| self.put_back(pending));
         }
-        if let Some(reads) = self.reads.remove(&ticket) {
+        if let Some(reads) = self.take_reads(ticket) {
             reads.pending.into_iter().rev().flatten().for_each(|pending| self.put_back(pending));
         }
     }
@@ -415,6 +464,12 @@ impl Desk {
         self.orders.push(Order::Ask(Ask { ticket, applied, until, queries }));
     }
 
+    fn take_reads(&mut self, ticket: u64) -> Option<Reads> {
+        let reads = self.reads.remove(&ticket)?;
+        self.asking -= usize::from(reads.linearizable);
+        Some(reads)
+    }
+
     /// Queries were answered, in order.
     pub fn answered(
         &mut self,
@@ -423,7 +478,7 @@ impl Desk {
         slot: Slot,
         answers: Vec<Result<Bytes, Rejection>>,
     ) {
-        let Some(reads) = self.reads.remove(&ticket) else { return };
+        let Some(reads) = self.take_reads(ticket) else { return };
         for (pending, answer) in reads.pending.into_iter().zip(answers) {
             let Some(pending) = pending else { continue };
             let response = match answer {
@@ -465,7 +520,24 @@ impl Desk {
         if self.expires.is_some_and(|expires| expires <= now) {
             self.expire(now);
         }
+        self.repeat_relays(now);
         self.pump(now);
+    }
+
+    /// Asks again for what was answered to nobody: a relay or its answer may be lost, and nothing
+    /// else repeats them.
+    fn repeat_relays(&mut self, now: Time) {
+        let due = |relayed: &&mut Relayed| relayed.sent.after(RELAY_REPEAT) <= now;
+        let mut again = Vec::new();
+        for (id, relayed) in self.relayed.iter_mut() {
+            let Some(relayed) = Some(relayed).filter(due) else { continue };
+            relayed.sent = now;
+            relayed.pending.exposed = true;
+            again.push((relayed.to, relayed.pending.forward(*id, now)));
+        }
+        for (to, forwarded) in again {
+            self.orders.push(Order::Relay(to, Relay::Ask(vec![forwarded])));
+        }
     }
 
     fn expire(&mut self, now: Time) {
@@ -491,23 +563,22 @@ impl Desk {
             over.extend(gone.map(|pending| (pending, false)));
         }
         // A question that nobody waits for any more is forgotten with its last asker.
-        self.reads.retain(|_, reads| reads.pending.iter().any(Option::is_some));
+        let idle = |reads: &Reads| reads.pending.iter().all(Option::is_none);
+        let idle: Vec<_> =
+            self.reads.iter().filter(|(_, reads)| idle(reads)).map(|(name, _)| *name).collect();
+        idle.into_iter().for_each(|name| drop(self.take_reads(name)));
         let relayed = std::mem::take(&mut self.relayed);
-        for (id, (to, pending)) in relayed {
-            match late(&pending) {
-                true => over.push((pending, true)),
-                false => drop(self.relayed.insert(id, (to, pending))),
+        for (id, relayed) in relayed {
+            match late(&relayed.pending) {
+                true => over.push((relayed.pending, true)),
+                false => drop(self.relayed.insert(id, relayed)),
             }
         }
         self.expires = self.earliest();
         for (pending, exposed) in over {
             let why = self.reach;
-            let unknown = exposed && matches!(pending.call, Call::Operate(_));
-            let response = match unknown {
-                true => Response::Unknown { why },
-                false => Response::Refused(Refused::Unavailable(why)),
-            };
-            self.settle(pending, response);
+            let pending = Pending { exposed, ..pending };
+            self.settle(pending, Response::Refused(Refused::Unavailable(why)));
         }
     }
 
@@ -515,17 +586,21 @@ impl Desk {
         let queued = self.commands.iter().chain(&self.queries);
         let batches = self.batches.values().flat_map(|batch| batch.pending.iter().flatten());
         let reads = self.reads.values().flat_map(|reads| reads.pending.iter().flatten());
-        let relayed = self.relayed.values().map(|(_, pending)| pending);
+        let relayed = self.relayed.values().map(|relayed| &relayed.pending);
         let all = queued.chain(batches).chain(reads).chain(relayed);
         all.map(|pending| pending.deadline).min()
     }
 }
 
+/// Names below this many bits count within a run; above them stands the run.
+const RUN_SHIFT: u32 = 40;
+
 /// A relay takes no more requests at this size, in bytes; one that is larger travels alone.
 const RELAY_BYTES: usize = 256 << 10;
 
-/// A client waits no longer than this, in milliseconds: one hour.
-const TIMEOUT_MAX_MS: u64 = 3_600_000;
+/// A request waits no longer than this, in milliseconds, whatever its client says: if that is gone,
+/// nobody tells us. Clients that are more patient ask again.
+const TIMEOUT_MAX_MS: u64 = 60_000;
 
 fn place(identities: &mut Vec<Arc<str>>, identity: &Arc<str>) -> u32 {
     let found = identities.iter().position(|known| known == identity);

@@ -96,12 +96,14 @@ impl GatewayActor {
         }
     }
 
-    /// Answers the gateway of a peer. What is lost here it asks again, by session and sequence.
+    /// Answers the gateway of a peer, each answer in a frame of its own: together they may be too
+    /// long. For what is lost here it asks again, by session and sequence.
     fn tell(&self, peer: NodeId, responses: Vec<ClientResponse>) {
-        let count = responses.len() as u64;
         let link = self.wires.links.get().and_then(|links| links.get(&peer));
-        if !link.is_some_and(|link| link.relay(&Relay::Tell(responses))) {
-            self.wires.dropped.fetch_add(count, Ordering::Relaxed);
+        for response in responses {
+            if !link.is_some_and(|link| link.relay(&Relay::Tell(vec![response]))) {
+                self.wires.dropped.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 

@@ -137,7 +137,7 @@ fn cli10_a_deadline_that_passes_in_the_queue_is_a_refusal_and_in_flight_unknown(
 
 #[test]
 fn beyond_the_limits_requests_are_busy() {
-    let mut desk = desk(GatewayOptions { requests_max: 2, ..GatewayOptions::default() });
+    let mut desk = desk(GatewayOptions { requests_max: 8, ..GatewayOptions::default() });
     desk.requests(Time(0), caller(), vec![run(1, 10), run(2, 10), run(3, 10)]);
     assert_eq!(answers(&mut desk), [(3, Response::Refused(Refused::Busy))]);
     desk.tick(Time(10_000));
@@ -228,4 +228,79 @@ fn replies_reach_the_caller_who_asked() {
         caller.replies.send(vec![response]);
     }
     assert_eq!(seen.lock().unwrap()[0].id, 3);
+}
+
+/// The ids of the requests that are relayed now.
+fn relayed(desk: &mut Desk) -> Vec<u64> {
+    let asked = |order| match order {
+        Order::Relay(_, Relay::Ask(forwarded)) => forwarded,
+        _ => Vec::new(),
+    };
+    let forwarded = desk.orders().into_iter().flat_map(asked);
+    forwarded.map(|forwarded| forwarded.request.id).collect()
+}
+
+fn tell(id: u64, response: Response) -> Relay {
+    Relay::Tell(vec![ClientResponse { id, leader: None, response }])
+}
+
+#[test]
+fn an_answer_to_an_earlier_run_of_the_gateway_is_nobodys() {
+    let mut before = Desk::new(ME, 1, GatewayOptions::default());
+    before.notice(Time(0), led(Some(OTHER)));
+    before.requests(Time(0), caller(), vec![run(1, 5000)]);
+    let old = relayed(&mut before);
+    let mut after = Desk::new(ME, 2, GatewayOptions::default());
+    after.notice(Time(0), led(Some(OTHER)));
+    after.requests(Time(0), caller(), vec![run(77, 5000)]);
+    relayed(&mut after);
+    let reply = Outcome::Replied(Bytes::from_static(b"to the old command"));
+    after.relayed(Time(1), OTHER, tell(old[0], Response::Done(reply)));
+    assert!(answers(&mut after).is_empty());
+}
+
+#[test]
+fn a_refusal_is_not_certain_of_what_an_earlier_leader_may_have_logged() {
+    let expired = paxos_core::Rejection::SessionExpired { session: SessionId(1) };
+    let refusals = [
+        (999_000, Refused::Unavailable(Unavailable::default())),
+        (999_000, Refused::Busy),
+        (3, Refused::Rejected(expired)),
+    ];
+    for (at, refusal) in refusals {
+        let mut desk = desk(GatewayOptions::default());
+        desk.notice(Time(0), led(Some(OTHER)));
+        desk.requests(Time(0), caller(), vec![run(1, 1000)]);
+        relayed(&mut desk);
+        desk.link_changed(Time(1), OTHER, false);
+        desk.notice(Time(2), led(Some(NodeId(3))));
+        let again = relayed(&mut desk);
+        let last = again[again.len() - 1];
+        desk.relayed(Time(at), NodeId(3), tell(last, Response::Refused(refusal.clone())));
+        let answers = answers(&mut desk);
+        assert!(matches!(answers[..], [(1, Response::Unknown { .. })]), "{refusal}: {answers:?}");
+    }
+}
+
+#[test]
+fn a_relay_without_an_answer_is_sent_again_under_its_name() {
+    let mut desk = desk(GatewayOptions::default());
+    desk.notice(Time(0), led(Some(OTHER)));
+    desk.requests(Time(0), caller(), vec![run(1, 5000)]);
+    let first = relayed(&mut desk);
+    desk.tick(Time(999_999));
+    assert!(relayed(&mut desk).is_empty());
+    desk.tick(Time(1_000_000));
+    assert_eq!(relayed(&mut desk), first);
+}
+
+#[test]
+fn one_identity_leaves_room_for_others() {
+    let mut desk = desk(GatewayOptions { requests_max: 8, ..GatewayOptions::default() });
+    let greedy = (1..=8).map(|id| run(id, 1000)).collect();
+    desk.requests(Time(0), caller(), greedy);
+    assert_eq!(answers(&mut desk).len(), 6, "a quarter is its share");
+    let other = Caller { identity: "client/eve".to_owned(), ..caller() };
+    desk.requests(Time(0), other, vec![run(9, 1000)]);
+    assert!(desk.orders().is_empty(), "another waits like everybody");
 }

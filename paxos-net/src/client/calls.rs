@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use paxos_core::batch::COMMAND_MAX;
-use paxos_core::{NodeId, Operation, Outcome, Rejection, SessionId};
+use paxos_core::{NodeId, Operation, Outcome, SessionId};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::wire::NoResponse;
@@ -148,9 +148,7 @@ impl Client {
         match self.ask(&call, deadline).await {
             Ok((Response::Done(Outcome::Replied(reply)), _)) => Ok(reply),
             // It may be that the command ran and its session ended before we heard of it.
-            Ok((Response::Done(Outcome::Rejected(why)), Some(_)))
-                if matches!(why, Rejection::SessionExpired { .. }) =>
-            {
+            Ok((Response::Done(Outcome::Rejected(why)), Some(_))) if why.may_have_run() => {
                 Err(unknown(why.to_string()))
             }
             Ok((Response::Done(outcome), _)) => Err(rejected(outcome)),

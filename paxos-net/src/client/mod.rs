@@ -181,7 +181,14 @@ impl Client {
         sequence: u64,
         command: Bytes,
     ) -> Result<Bytes, ClientError> {
-        self.run(session, sequence, &command, self.deadline()).await
+        let done = self.run(session, sequence, &command, self.deadline()).await;
+        // Just what a command is told that has run before, and whose answer was lost since.
+        match done {
+            Err(ClientError::Rejected(why)) if why.may_have_run() => {
+                Err(ClientError::Unknown { session, sequence, why: why.to_string() })
+            }
+            done => done,
+        }
     }
 
     /// Reads; returns the answer and the last slot applied in the state that was read.

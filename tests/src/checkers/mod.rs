@@ -4,3 +4,5 @@
 pub mod agreement;
 pub mod counter_history;
 pub mod durability;
+pub mod recovery;
+pub mod replication;

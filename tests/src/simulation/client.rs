@@ -50,6 +50,8 @@ pub struct Client {
     pub present: Option<Present>,
     /// The node that it asks.
     pub node: NodeId,
+    /// Attempts at the present operation.
+    pub tries: u32,
     /// Attempts so far: names each, so that late answers to old ones are told apart.
     pub attempts: u64,
     /// What it has seen.
@@ -86,6 +88,7 @@ impl Client {
             left: operations,
             present: None,
             node: NodeId(1),
+            tries: 0,
             attempts: 0,
             history: Vec::new(),
         }
@@ -103,6 +106,7 @@ impl Client {
             }
         };
         self.present = Some(Present { invoked: now, wish });
+        self.tries = 0;
         true
     }
 

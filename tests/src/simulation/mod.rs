@@ -1,10 +1,14 @@
-//! A whole cluster in one thread and in virtual time: the production roles, sessions and state
-//! machines, with a network and disks that fail by seed. One seed is one run is one trace hash.
+//! A whole cluster in one thread and in virtual time: the production roles, sessions, state
+//! machines and log, with a network, disks and clocks that fail by seed. One seed is one run is one
+//! trace hash.
 
 mod client;
+mod clock;
+pub mod network;
 mod node;
 mod plan;
+mod trouble;
 mod world;
 
-pub use plan::{Faults, Plan};
-pub use world::{Report, run, run_as};
+pub use plan::{Faults, Plan, Rhythm, TROUBLES, Trouble};
+pub use world::{PROGRESS_WITHIN, Report, run, run_as, run_telling};

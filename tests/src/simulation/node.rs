@@ -1,113 +1,143 @@
-//! One simulated node: its roles, its disk, and the driver's contract between them.
+//! One simulated node: its disk, its clock and, while it runs, its roles and the production log.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use paxos_actors::log::{self, DataIdentity, Log, LogError, LogOptions, MemoryDisk};
 use paxos_core::{
-    Acceptor, AcceptorOptions, Configurations, Effect, Elector, HeartbeatOptions, HeartbeatPolicy,
-    Input, Inside, Learner, LearnerOptions, NodeId, Persist, Proposer, ProposerOptions, Random,
-    Record, Recovered, Replica, Role, RoleKind, Slot, Time,
+    Acceptor, AcceptorOptions, ClusterId, Configurations, Effect, Elector, Envelope,
+    HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner, LearnerOptions, MemberRole,
+    Membership, NodeId, Persist, Proposer, ProposerOptions, Record, Recovered, Replica, Role,
+    RoleKind, Slot, Status, Time,
 };
 
 use super::client::Sum;
+use super::clock::Clock;
 
-/// What survives a crash: the records, those at the front synced.
-#[derive(Debug, Default)]
-pub struct Disk {
-    records: Vec<Record>,
-    synced: usize,
-    /// The fold of the synced records.
+const CLUSTER: ClusterId = ClusterId(7);
+const SEGMENT: u64 = 32 << 10;
+
+/// What is left of a node when it does not run.
+#[derive(Debug)]
+pub struct Host {
+    /// The node.
+    pub me: NodeId,
+    /// What it does for the others.
+    pub role: MemberRole,
+    /// Its disk.
+    pub disk: Arc<Mutex<MemoryDisk>>,
+    /// Its clock.
+    pub clock: Clock,
+    /// The fold of everything that was ever synced on the disk.
     pub durable: Recovered,
-    /// How often the node has started.
-    pub incarnation: u64,
+    /// Its disk was damaged, or is gone: it must not come back.
+    pub damaged: bool,
+    /// It has refused to start, for good.
+    pub lost: bool,
+    /// It stands still until then.
+    pub paused_until: Time,
 }
 
-impl Disk {
-    /// Appends a drain; the answer says which records are now synced that were not before.
-    pub fn append(&mut self, records: Vec<Record>) -> &[Record] {
-        let sync = records.iter().any(Record::needs_sync);
-        self.records.extend(records);
-        let before = self.synced;
-        if sync {
-            self.synced = self.records.len();
-        }
-        for record in &self.records[before..self.synced] {
-            self.durable.absorb(record.clone());
-        }
-        &self.records[before..self.synced]
+impl Host {
+    /// A host with a formatted disk.
+    pub fn new(me: NodeId, role: MemberRole, genesis: &Membership, clock: Clock) -> Self {
+        let mut disk = MemoryDisk::new().shared();
+        let identity = DataIdentity { cluster: CLUSTER, node: me, genesis: genesis.clone() };
+        log::format(&mut disk, &identity).expect("a new disk has no faults");
+        let (durable, paused_until) = (Recovered::default(), Time(0));
+        Host { me, role, disk, clock, durable, damaged: false, lost: false, paused_until }
     }
 
-    /// A crash while `writing` was on its way: of what is not synced any prefix may remain. Says
-    /// whether anything is gone.
-    pub fn crash(&mut self, writing: Vec<Record>, random: &mut Random) -> bool {
-        self.records.extend(writing);
-        let loose = (self.records.len() - self.synced) as u64;
-        let kept = self.synced + random.below(loose + 1) as usize;
-        let torn = kept < self.records.len();
-        self.records.truncate(kept);
-        torn
+    /// Its disk, for whoever plays fate.
+    pub fn disk(&self) -> MutexGuard<'_, MemoryDisk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A restart reads everything and syncs it before anything leaves; the answer is what became
-    /// synced by that.
-    pub fn restart(&mut self) -> Vec<Record> {
-        let newly = self.records[self.synced..].to_vec();
-        newly.iter().for_each(|record| self.durable.absorb(record.clone()));
-        self.synced = self.records.len();
-        self.incarnation += 1;
-        newly
+    /// Starts the node from its disk.
+    ///
+    /// # Errors
+    /// Why its log says that it must not.
+    pub fn start(
+        &self,
+        genesis: &Membership,
+        seed: u64,
+        now: Time,
+    ) -> Result<(Running, Recovered), String> {
+        let options = LogOptions { segment_bytes: SEGMENT };
+        let (log, recovered, _) = Log::open(Box::new(self.disk.clone()), CLUSTER, self.me, options)
+            .map_err(|error| error.to_string())?;
+        let running = Running::new(self, log, &recovered, genesis, seed, self.clock.shows(now));
+        Ok((running, recovered))
     }
 }
 
 /// The volatile part of a node.
 #[derive(Debug)]
 pub struct Running {
-    roles: Roles,
+    acceptor: Option<Acceptor>,
+    proposer: Option<Proposer>,
+    learner: Option<Learner>,
+    elector: Elector<HeartbeatPolicy>,
     /// The service.
     pub replica: Replica<Sum>,
-    /// Drains that wait for the disk, and the one being written.
-    pub queue: VecDeque<Persist>,
-    /// The drain being written.
-    pub writing: Vec<Persist>,
-    /// When each role's timer rings.
+    log: Log,
+    queue: VecDeque<Persist>,
+    writing: Vec<Persist>,
+    /// When each role's timer rings, by the node's clock.
     pub armed: BTreeMap<RoleKind, Time>,
-}
-
-#[derive(Debug)]
-struct Roles {
-    acceptor: Acceptor,
-    proposer: Proposer,
-    learner: Learner,
-    elector: Elector<HeartbeatPolicy>,
+    /// What its other roles must hear first.
+    pub hello: Option<Inside>,
 }
 
 impl Running {
-    /// Starts a node from its disk. The first message is what its other roles must hear.
-    pub fn start(
-        me: NodeId,
-        disk: &Disk,
-        genesis: &Configurations,
+    fn new(
+        host: &Host,
+        log: Log,
+        recovered: &Recovered,
+        genesis: &Membership,
         seed: u64,
         now: Time,
-    ) -> (Self, Inside) {
-        let mut recovered = Recovered::default();
-        disk.records.iter().for_each(|record| recovered.absorb(record.clone()));
-        let (run, to) = (disk.incarnation, || genesis.clone());
-        let heartbeat = HeartbeatOptions::default();
-        let policy = HeartbeatPolicy::new(me, run, heartbeat, to(), seed, now);
-        let learner = Learner::recover(me, LearnerOptions::default(), to(), &recovered);
+    ) -> Self {
+        let (me, run) = (host.me, log.incarnation());
+        let known = || Configurations::genesis(genesis.clone());
+        let heartbeat =
+            HeartbeatOptions { campaigns: host.role.learns(), ..HeartbeatOptions::default() };
+        let policy = HeartbeatPolicy::new(me, run, heartbeat, known(), seed, now);
+        let beside_acceptor = host.role.accepts();
+        let options = LearnerOptions { beside_acceptor, ..LearnerOptions::default() };
+        let learner = host.role.learns().then(|| Learner::recover(me, options, known(), recovered));
         let mut replica = Replica::new();
-        for (slot, value) in learner.chosen(Slot::FIRST) {
-            replica.apply(slot, value, SESSIONS_MAX);
+        for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(Slot::FIRST)) {
+            replica.apply(slot, value, genesis.sessions_max);
         }
-        let hello = learner.advanced();
-        let roles = Roles {
-            acceptor: Acceptor::recover(me, AcceptorOptions::default(), &recovered),
-            proposer: Proposer::new(me, run, ProposerOptions::default(), to()),
+        let acceptor = || Acceptor::recover(me, AcceptorOptions::default(), recovered);
+        let proposer = || Proposer::new(me, run, ProposerOptions::default(), known());
+        Running {
+            acceptor: host.role.accepts().then(acceptor),
+            proposer: host.role.learns().then(proposer),
+            hello: learner.as_ref().map(Learner::advanced),
             learner,
             elector: Elector::new(me, policy),
-        };
-        let (queue, writing, armed) = Default::default();
-        (Running { roles, replica, queue, writing, armed }, hello)
+            replica,
+            log,
+            queue: VecDeque::new(),
+            writing: Vec::new(),
+            armed: BTreeMap::new(),
+        }
+    }
+
+    /// Its run.
+    pub fn incarnation(&self) -> u64 {
+        self.log.incarnation()
+    }
+
+    fn role(&mut self, kind: RoleKind) -> Option<&mut dyn Role> {
+        match kind {
+            RoleKind::Acceptor => self.acceptor.as_mut().map(|role| role as _),
+            RoleKind::Proposer => self.proposer.as_mut().map(|role| role as _),
+            RoleKind::Learner => self.learner.as_mut().map(|role| role as _),
+            RoleKind::Leadership => Some(&mut self.elector),
+        }
     }
 
     /// Hands an input to a role; answers its effects, and when its timer must ring if that changed.
@@ -117,13 +147,8 @@ impl Running {
         now: Time,
         input: Input,
     ) -> (Vec<Effect>, Option<Time>) {
-        let role: &mut dyn Role = match kind {
-            RoleKind::Acceptor => &mut self.roles.acceptor,
-            RoleKind::Proposer => &mut self.roles.proposer,
-            RoleKind::Learner => &mut self.roles.learner,
-            RoleKind::Leadership => &mut self.roles.elector,
-        };
         let mut effects = Vec::new();
+        let Some(role) = self.role(kind) else { return (effects, None) };
         role.handle(now, input, &mut effects);
         let deadline = role.next_deadline();
         let before = match deadline {
@@ -133,11 +158,59 @@ impl Running {
         (effects, deadline.filter(|deadline| before != Some(*deadline)))
     }
 
-    /// The first slot that the learner does not know to be chosen.
-    pub fn next(&self) -> Slot {
-        self.roles.learner.next()
+    /// The first slot that the learner does not know to be chosen; `None` for a witness.
+    pub fn next(&self) -> Option<Slot> {
+        self.learner.as_ref().map(Learner::next)
+    }
+
+    /// What its roles know.
+    pub fn status(&self) -> Status {
+        let mut status = Status::default();
+        let roles: [Option<&dyn Role>; 4] = [
+            self.acceptor.as_ref().map(|role| role as _),
+            self.proposer.as_ref().map(|role| role as _),
+            self.learner.as_ref().map(|role| role as _),
+            Some(&self.elector),
+        ];
+        roles.into_iter().flatten().for_each(|role| role.describe(&mut status));
+        status
+    }
+
+    /// Queues a write; whether the disk has to be told.
+    pub fn write(&mut self, persist: Persist) -> bool {
+        self.queue.push_back(persist);
+        self.writing.is_empty() && self.begin()
+    }
+
+    /// Begins to write everything that waits; false if nothing does.
+    pub fn begin(&mut self) -> bool {
+        self.writing = self.queue.drain(..).collect();
+        !self.writing.is_empty()
+    }
+
+    /// The disk is done with what was begun: appends, syncs, and answers what was written and what
+    /// may now leave.
+    ///
+    /// # Errors
+    /// Those of the log; the node must then stop.
+    pub fn written(&mut self) -> Result<(Vec<Record>, Vec<Envelope>), LogError> {
+        let written = std::mem::take(&mut self.writing);
+        let (records, then): (Vec<_>, Vec<_>) =
+            written.into_iter().map(|persist| (persist.records, persist.then)).unzip();
+        let records = records.concat();
+        self.log.append(&records)?;
+        let synced = records.iter().any(Record::needs_sync);
+        Ok((if synced { records } else { Vec::new() }, then.concat()))
+    }
+
+    /// How many writes wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.len() + self.writing.len()
+    }
+
+    /// Marks everything as synced, as a node does that stops in peace.
+    pub fn rest(&mut self) {
+        // A log that has failed before has nothing to mark.
+        self.log.idle().ok();
     }
 }
-
-/// Sessions in the simulated clusters.
-pub const SESSIONS_MAX: u64 = 1000;

@@ -1,19 +1,26 @@
 //! What a seed decides: the cluster, its faults and its work.
+//!
+//! Each seed leaves some kinds of faults out and draws the rates of the others (a "swarm"; Groce et
+//! al., *Swarm Testing*, 2012): a bug that one fault hides from another shows in some seed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use paxos_core::{NodeId, Random};
+use paxos_core::{Member, MemberRole, Membership, NodeId, Quorums, Random};
 
 /// One run, drawn from a seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Nodes, 3 or 5.
-    pub nodes: u64,
+    /// Who takes part, with which quorums and window.
+    pub membership: Membership,
     /// Clients, each with one operation outstanding.
     pub clients: u64,
     /// Operations of each client.
     pub operations: u64,
+    /// A client pauses for up to this between two operations.
+    pub think: Duration,
+    /// A message between nodes takes up to this.
+    pub latency: Duration,
     /// Parts per thousand of the messages between nodes that are lost while faults are on.
     pub loss: u64,
     /// The same for what is sent to a node, where it differs.
@@ -22,72 +29,243 @@ pub struct Plan {
     pub duplication: u64,
     /// Parts per thousand that are held back long enough to be overtaken.
     pub reordering: u64,
-    /// Time from one crash of some node to the next, on average.
-    pub crash_every: Duration,
-    /// A node that crashed stays away for up to this.
-    pub down_for: Duration,
-    /// A sync takes up to this.
+    /// A sync takes up to this; now and then ten times as long.
     pub sync: Duration,
+    /// What befalls nodes, links, disks and clocks: how often, on average, and for how long.
+    pub troubles: BTreeMap<Trouble, Rhythm>,
+    /// Clocks run at rates between half and one and a half.
+    pub drift: bool,
     /// Faults are on for this long; then the world is healed.
     pub faults_for: Duration,
 }
 
+/// How often, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Rhythm {
+    /// The average time from one to the next.
+    pub every: Duration,
+    /// It lasts up to this.
+    pub lasts: Duration,
+}
+
+/// What can befall a node, a link, a disk or a clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trouble {
+    /// A node loses everything that is not on its disk, and comes back.
+    Crash,
+    /// All nodes crash at once, again and again.
+    Storm,
+    /// A node stands still while time goes on.
+    Pause,
+    /// Some links carry nothing; see [`super::network::Shape`].
+    Cut,
+    /// A link goes and comes around the length of an election.
+    Flap,
+    /// A sync fails; the node stops.
+    SyncFails,
+    /// Nothing can be written; the node stops, and comes back when there is room.
+    DiskFull,
+    /// Bits of a stopped node's log change; it must refuse to start, for good.
+    Rot,
+    /// A sector of a stopped node's log is written over another; the same.
+    Misdirected,
+    /// A disk is gone; the same.
+    DiskLost,
+    /// A clock jumps ahead.
+    Jump,
+}
+
+impl Trouble {
+    /// Whether a node never comes back from it.
+    pub fn is_for_good(self) -> bool {
+        matches!(self, Trouble::Rot | Trouble::Misdirected | Trouble::DiskLost)
+    }
+}
+
+/// Every kind, in the order in which plans draw them.
+pub const TROUBLES: [Trouble; 11] = [
+    Trouble::Crash,
+    Trouble::Storm,
+    Trouble::Pause,
+    Trouble::Cut,
+    Trouble::Flap,
+    Trouble::SyncFails,
+    Trouble::DiskFull,
+    Trouble::Rot,
+    Trouble::Misdirected,
+    Trouble::DiskLost,
+    Trouble::Jump,
+];
+
 impl Plan {
     /// The plan of a seed.
     pub fn draw(random: &mut Random) -> Self {
-        let mut between = |low: u64, high: u64| low + random.below(high - low + 1);
-        Plan {
-            nodes: if between(0, 2) == 0 { 5 } else { 3 },
-            clients: between(3, 6),
-            operations: between(40, 60),
-            loss: between(5, 150),
-            loss_to: BTreeMap::new(),
-            duplication: between(5, 100),
-            reordering: between(5, 100),
-            crash_every: Duration::from_millis(between(400, 2000)),
-            down_for: Duration::from_millis(between(50, 1500)),
-            sync: Duration::from_micros(between(100, 20_000)),
-            faults_for: Duration::from_millis(between(4000, 8000)),
+        let membership = membership(random);
+        let faults_for = between(random, 6000, 30_000);
+        let mut troubles = BTreeMap::new();
+        for trouble in TROUBLES {
+            // The draws are made for every kind, so that leaving one out changes no other.
+            let (chosen, part) = (random.below(10), 4 + random.below(8));
+            let lasts = between(random, 20, 2500);
+            let alone = membership.members.len() == 1;
+            let likely = if matches!(trouble, Trouble::Crash) { 7 } else { 3 };
+            if chosen < likely && !(alone && matches!(trouble, Trouble::Cut | Trouble::Flap)) {
+                let every = faults_for / part as u32;
+                troubles.insert(trouble, Rhythm { every, lasts });
+            }
         }
+        let rate = |random: &mut Random, most: u64| match random.below(4) {
+            0 => 0,
+            _ => 20 + random.below(most),
+        };
+        Plan {
+            clients: 3 + random.below(6),
+            operations: 60 + random.below(80),
+            think: between(random, 1, 200),
+            latency: Duration::from_micros(100 + random.below(20_000)),
+            loss: rate(random, 200),
+            loss_to: BTreeMap::new(),
+            duplication: rate(random, 150),
+            reordering: rate(random, 150),
+            sync: Duration::from_micros(100 + random.below(20_000)),
+            drift: random.below(3) == 0,
+            troubles,
+            faults_for,
+            membership,
+        }
+    }
+
+    /// The same plan with loss, duplication, reordering and crashes, and with company to feel them.
+    pub fn with_the_usual(self) -> Self {
+        let every = self.faults_for / 6;
+        let mut plan = if self.membership.members.len() < 3 { self.of_voters(3) } else { self };
+        let usual = Rhythm { every, lasts: Duration::from_millis(800) };
+        plan.troubles.entry(Trouble::Crash).or_insert(usual);
+        let most = |rate: u64| rate.max(30);
+        let (loss, duplication) = (most(plan.loss), most(plan.duplication));
+        Plan { loss, duplication, reordering: most(plan.reordering), ..plan }
+    }
+
+    /// The same plan with disks that take seconds to sync, and nothing else to suffer.
+    pub fn with_slow_disks(self) -> Self {
+        let plan = self.with_the_usual().only_reordering();
+        Plan { sync: Duration::from_secs(1), operations: 3, clients: 2, reordering: 20, ..plan }
     }
 
     /// The same plan on a network that delays and reorders, and does nothing worse.
     pub fn only_reordering(self) -> Self {
-        let crash_every = Duration::from_secs(1 << 30);
-        Plan { loss: 0, duplication: 0, reordering: 700, crash_every, ..self }
+        let troubles = BTreeMap::new();
+        Plan { loss: 0, duplication: 0, reordering: 700, troubles, drift: false, ..self }
     }
 
-    /// The same plan on a network that loses messages on their way to this node, and to no other.
+    /// The same plan on a network that loses messages on their way to this node, and to no other,
+    /// and nothing else to suffer.
     pub fn losing_to(self, node: NodeId, per_mille: u64) -> Self {
         let loss_to = BTreeMap::from([(node, per_mille)]);
-        Plan { loss: 0, loss_to, ..self }
+        Plan { loss: 0, loss_to, troubles: BTreeMap::new(), ..self }
+    }
+
+    /// The same plan for so many voters with majority quorums.
+    pub fn of_voters(self, count: u64) -> Self {
+        let addresses = (1..=count).map(|id| (NodeId(id), format!("n{id}:1")));
+        let membership = Membership::of_voters(addresses)
+            .and_then(|membership| membership.with_alpha(self.membership.alpha));
+        Plan { membership: membership.expect("a cluster has nodes"), ..self }
+    }
+
+    /// Nodes that can propose and be asked by clients.
+    pub fn fronts(&self) -> Vec<NodeId> {
+        self.membership.learners().collect()
+    }
+}
+
+fn between(random: &mut Random, low: u64, high: u64) -> Duration {
+    Duration::from_millis(low + random.below(high - low + 1))
+}
+
+/// One to seven acceptors, most often three or five, some of them witnesses in a third of the
+/// plans, some learners beside them; majority, flexible or weighted quorums.
+fn membership(random: &mut Random) -> Membership {
+    let count = [3, 3, 3, 5, 5, 1, 2, 4, 6, 7][random.below(10) as usize];
+    let apart = random.below(3) == 0;
+    let mut members = BTreeMap::new();
+    for id in 1..=count {
+        // The first always proposes: there must be somebody.
+        let witness = apart && id > 1 && random.below(2) == 0;
+        let role = if witness { MemberRole::Witness } else { MemberRole::Voter };
+        members.insert(NodeId(id), Member { role, address: format!("n{id}:1") });
+    }
+    if apart {
+        for id in count + 1..=count + 1 + random.below(2) {
+            let role = MemberRole::Learner;
+            members.insert(NodeId(id), Member { role, address: format!("n{id}:1") });
+        }
+    }
+    let acceptors = (1..=count).map(NodeId);
+    let quorums = match random.below(4) {
+        0 => {
+            let phase2 = 1 + random.below(count);
+            Quorums::flexible(acceptors, count + 1 - phase2, phase2)
+        }
+        1 => {
+            let weights: BTreeMap<_, _> =
+                acceptors.map(|node| (node, 1 + random.below(3))).collect();
+            let total: u64 = weights.values().sum();
+            Quorums::weighted(weights, total / 2 + 1, total / 2 + 1)
+        }
+        _ => Quorums::majority(acceptors),
+    };
+    Membership {
+        members,
+        quorums: quorums.expect("the thresholds exceed the total"),
+        alpha: 1 + random.below(32),
+        lease: Duration::ZERO,
+        drift_ppm: 0,
+        sessions_max: 1000,
+        snapshot_replicas: 1,
     }
 }
 
 /// What happened, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Messages lost.
+    /// Messages lost by chance.
     pub lost: u64,
+    /// Messages that met a cut link.
+    pub cut: u64,
     /// Messages that came twice.
     pub duplicated: u64,
     /// Messages held back.
     pub reordered: u64,
-    /// Nodes crashed.
-    pub crashed: u64,
-    /// Crashes that lost records which were not synced.
+    /// Crashes that lost something which was not synced.
     pub torn: u64,
+    /// Troubles, by kind.
+    pub troubles: BTreeMap<Trouble, u64>,
 }
 
 impl Faults {
-    /// The kinds that did not happen.
-    pub fn missing(&self) -> Vec<&'static str> {
-        let kinds = [
-            ("loss", self.lost),
-            ("duplication", self.duplicated),
-            ("reordering", self.reordered),
-            ("crash", self.crashed),
+    /// All of them, messages aside.
+    pub fn total(&self) -> u64 {
+        self.troubles.values().sum()
+    }
+
+    /// The kinds that were planned and did not happen.
+    pub fn missing(&self, plan: &Plan) -> Vec<String> {
+        let company = plan.membership.members.len() > 1;
+        let planned = |rate: u64| rate > 0 && company;
+        let loss = plan.loss.max(plan.loss_to.values().max().copied().unwrap_or_default());
+        let messages = [
+            ("loss", planned(loss) && self.lost == 0),
+            ("duplication", planned(plan.duplication) && self.duplicated == 0),
+            ("reordering", planned(plan.reordering) && self.reordered == 0),
         ];
-        kinds.iter().filter(|(_, count)| *count == 0).map(|(kind, _)| *kind).collect()
+        let messages = messages.into_iter().filter(|(_, missing)| *missing);
+        // Where no node can be spared for good, none is.
+        let happened = |kind: &&Trouble| !kind.is_for_good() && !self.troubles.contains_key(kind);
+        let troubles = plan.troubles.keys().filter(happened);
+        messages
+            .map(|(kind, _)| kind.to_owned())
+            .chain(troubles.map(|kind| format!("{kind:?}")))
+            .collect()
     }
 }
