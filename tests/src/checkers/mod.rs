@@ -4,3 +4,4 @@
 pub mod agreement;
 pub mod counter_history;
 pub mod durability;
+pub mod history_file;
