@@ -24,9 +24,8 @@ impl StateMachine for Store {
 }
 
 fn client(folder: &Path) -> anyhow::Result<Client> {
-    let cluster = ClusterFile::load(&folder.join("cluster.toml"))?;
-    let credentials = Credentials::load(&folder.join("client"))?;
-    Ok(Client::new(ClientConfig::new(cluster, credentials))?)
+    let file = ClusterFile::load(&folder.join("cluster.toml"))?;
+    Ok(Client::new(ClientConfig::new(file, Credentials::load(&folder.join("client"))?))?)
 }
 
 async fn serve(folder: &Path, node: u64) -> anyhow::Result<()> {

@@ -333,8 +333,8 @@ impl<S: StateMachine> Node<S> {
         Ok(answer)
     }
 
-    /// Waits until the node has to stop by itself, for a reason that is worth an exit code. The node
-    /// must then be dropped or stopped; it does no more work for anybody.
+    /// Waits until the node has to stop by itself, for a reason that is worth an exit code. The
+    /// node must then be dropped or stopped; it does no more work for anybody.
     pub async fn failed(&mut self) -> Failure {
         match self.failures.recv().await {
             Some(failure) => failure,

@@ -47,8 +47,8 @@ impl Default for LearnerOptions {
 /// A learner.
 ///
 /// Invariant: it calls a slot chosen only when a phase 2 quorum of that slot's membership voted for
-/// a ballot of its own node and it holds the value, or when the learner of the ballot's node said so
-/// and it holds a value at that ballot or a higher one, or by a `Fill`.
+/// a ballot of its own node and it holds the value, or when the learner of the ballot's node said
+/// so and it holds a value at that ballot or a higher one, or by a `Fill`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Learner {
     me: NodeId,

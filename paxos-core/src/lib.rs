@@ -11,11 +11,12 @@
 //! Four roles share the work, each a state machine of its own:
 //!
 //! - An [`Acceptor`] promises ballots and accepts values. Whatever it says of itself is on its disk
-//!   first. A value is chosen once a *phase 2 quorum* of acceptors has accepted it under one ballot.
+//!   first. A value is chosen once a *phase 2 quorum* of acceptors has accepted it under one
+//!   ballot.
 //! - A [`Proposer`] campaigns with a ballot (phase 1) and, once a *phase 1 quorum* has promised it,
 //!   leads: it proposes a value for slot after slot (phase 2), many of them at once.
-//! - A [`Learner`] counts the votes for the ballots of its own node, says what is chosen, and fetches
-//!   what it missed.
+//! - A [`Learner`] counts the votes for the ballots of its own node, says what is chosen, and
+//!   fetches what it missed.
 //! - A [`Leadership`] decides when to campaign and when to resign. It matters for progress only; no
 //!   policy can make two nodes disagree.
 //!
@@ -57,8 +58,9 @@
 //!
 //! Every role is a [`Role`]: `handle` takes an input and appends [`Effect`]s, `next_deadline` says
 //! when to call again. The whole contract stands at [`Role`]; its heart is [`Persist`]: *write,
-//! sync, only then send*. Roles of one node talk by messages like all others, and [`receivers`] says
-//! which role hears which; the simulator of the tests and the actors of `paxos-actors` route by it.
+//! sync, only then send*. Roles of one node talk by messages like all others, and [`receivers`]
+//! says which role hears which; the simulator of the tests and the actors of `paxos-actors` route
+//! by it.
 //!
 //! [`Replica`] applies what is chosen to a [`StateMachine`], each command of a session once.
 //!

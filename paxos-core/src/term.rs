@@ -122,8 +122,8 @@ impl Term {
         self.promises.iter().filter(move |(_, reached)| reported(reached)).map(|(node, _)| node)
     }
 
-    /// What must be proposed for a slot that a phase 1 quorum has reported: the value of the highest
-    /// ballot, or nothing if none is reported here but one above. `None`: it is free.
+    /// What must be proposed for a slot that a phase 1 quorum has reported: the value of the
+    /// highest ballot, or nothing if none is reported here but one above. `None`: it is free.
     pub(crate) fn bound(&mut self, slot: Slot) -> Option<Value> {
         match self.reported.remove(&slot) {
             Some((_, value)) => Some(value),

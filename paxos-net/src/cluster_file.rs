@@ -128,7 +128,8 @@ impl ClusterFile {
             self.cluster
         );
         for (node, address) in &self.nodes {
-            // An address that was checked has no quotes in it; one that was not is refused when read.
+            // An address that was checked has no quotes in it; one that was not is refused when
+            // read.
             write!(text, "\n[[node]]\nid = {}\naddress = {address:?}\n", node.0).ok();
         }
         let codec = match self.net.codec {
@@ -150,7 +151,7 @@ codec = "{codec}"
 policy = "heartbeat"
 # Between two signs of life.
 heartbeat_interval = "{}"
-# A node that is silent for this long is suspected; several heartbeats, or leaders change needlessly.
+# A node that is silent for this long is suspected; several heartbeats, or leaders change in vain.
 suspect_after = "{}"
 # Campaigns are spread at random over this time.
 spread = "{}"

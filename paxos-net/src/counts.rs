@@ -56,7 +56,8 @@ impl Count {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Counts and warns; the first time and then ever more seldom, so that nobody can flood the log.
+    /// Counts and warns; the first time and then ever more seldom, so that nobody can flood the
+    /// log.
     pub(crate) fn warn(&self, who: &dyn Display, what: &dyn Display) {
         let times = self.add();
         if times.is_power_of_two() {

@@ -14,8 +14,8 @@ const NAME_MAX: usize = 64;
 
 /// A holder of a certificate: one role in one cluster.
 ///
-/// It stands in the certificate as the URI `paxos://<cluster>/<role>/<name>`, and nowhere else: what
-/// a frame says about its sender is checked against it.
+/// It stands in the certificate as the URI `paxos://<cluster>/<role>/<name>`, and nowhere else:
+/// what a frame says about its sender is checked against it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     /// The cluster. Two clusters that share an authority do not mix.

@@ -77,8 +77,8 @@ pub enum PeerRefusal {
     /// A later run of the same node was met before.
     #[error(
         "node {node} was met in run {known} before and is in run {found} now: its data directory \
-         is older than what it already promised; restore the newest one, or remove the node and \
-         add a new one"
+         is older than what it already promised, or a copy of it runs elsewhere; use the newest \
+         one only, or remove the node and add a new one"
     )]
     OlderIncarnation {
         /// The refused node.

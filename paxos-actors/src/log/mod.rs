@@ -2,10 +2,11 @@
 //! leaves. It is not a general store: it is appended to in *drains*, read once when the node
 //! starts, and cut at its beginning.
 //!
-//! [`format()`] makes a data directory, [`Log::open`] reads it, [`Log::append`] writes one drain and
-//! syncs it, [`Log::idle`] marks the last drain as synced when nothing else is to be written, and
-//! [`Log::release`] gives back segments that lie below the cut. All of it works through [`Disk`]:
-//! [`Directory`] is the real one, [`MemoryDisk`] the one that a simulator can crash and damage.
+//! [`format()`] makes a data directory, [`Log::open`] reads it, [`Log::append`] writes one drain
+//! and syncs it, [`Log::idle`] marks the last drain as synced when nothing else is to be written,
+//! and [`Log::release`] gives back segments that lie below the cut. All of it works through
+//! [`Disk`]: [`Directory`] is the real one, [`MemoryDisk`] the one that a simulator can crash and
+//! damage.
 //!
 #![doc = include_str!("FORMAT.md")]
 

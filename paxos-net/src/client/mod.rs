@@ -96,15 +96,15 @@ impl Client {
     /// Makes a client, which connects when it is first used. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`ClientError::Configuration`].
+    /// [`ClientError::Configuration`], or [`ClientError::Certificate`] if it is for another
+    /// cluster.
     pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
         let wrong = ClientError::Configuration;
         let cluster = config.cluster.cluster;
         let identity = config.credentials.identity();
         if identity.cluster != cluster {
-            return Err(wrong(format!(
-                "the certificate is for cluster {}, the cluster file for {cluster}: use those of \
-                 one cluster",
+            return Err(ClientError::Certificate(format!(
+                "it is for cluster {}, the cluster file for {cluster}",
                 identity.cluster
             )));
         }

@@ -216,8 +216,8 @@ impl Line {
         waiting.calls.clear();
     }
 
-    /// Ends when nothing at all comes from the node although calls wait for it: whoever dies without
-    /// a word is not waited for until a time-out of QUIC.
+    /// Ends when nothing at all comes from the node although calls wait for it: whoever dies
+    /// without a word is not waited for until a time-out of QUIC.
     async fn watch(&self) -> String {
         let heard = || self.connection.stats().udp_rx.datagrams;
         let (mut before, mut silent) = (heard(), 0);

@@ -4,5 +4,6 @@
 pub mod agreement;
 pub mod counter_history;
 pub mod durability;
+pub mod history_file;
 pub mod recovery;
 pub mod replication;

@@ -1,0 +1,67 @@
+//! The program under test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+/// What cargo sets for the tests that it runs. The cargo that is run from a test must not see it:
+/// build scripts that look at it would run anew each time.
+const OF_TESTS: [&str; 7] = [
+    "CARGO_BIN_",
+    "CARGO_CRATE_NAME",
+    "CARGO_MANIFEST_",
+    "CARGO_PKG_",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_TARGET_TMPDIR",
+    "OUT_DIR",
+];
+
+/// The path of the counter.
+///
+/// Cargo builds no binary of another package for a test, so the first who asks has it built, in
+/// the profile of the test and where the test itself was built.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn counter() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build("counter"))
+}
+
+#[derive(Deserialize)]
+struct Message {
+    executable: Option<PathBuf>,
+}
+
+fn build(program: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    // <target folder>/<profile>/deps/<test>
+    let built = test.ancestors().nth(2).expect("a test lies in a target folder");
+    let target = built.parent().expect("a test lies in a target folder");
+    let profile = match built.file_name().and_then(|name| name.to_str()) {
+        None | Some("debug") => "dev",
+        Some(name) => name,
+    };
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["build", "--quiet", "--message-format=json-render-diagnostics"])
+        .args(["--package", program, "--bin", program, "--profile", profile, "--target-dir"])
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit());
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if OF_TESTS.iter().any(|prefix| name.starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
+    let output = cargo.output().expect("cargo runs, since it runs this");
+    assert!(output.status.success(), "{program} was not built: {}", output.status);
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let mut paths = messages.lines().filter_map(|line| {
+        serde_json::from_str::<Message>(line).ok().and_then(|message| message.executable)
+    });
+    paths.next_back().expect("cargo says where it put what it built")
+}

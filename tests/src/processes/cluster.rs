@@ -1,0 +1,236 @@
+//! Nodes as child processes, started with the command lines of the manual.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use paxos_app::ports::free_addresses;
+use paxos_core::NodeId;
+use paxos_net::client::ClientConfig;
+use paxos_net::{ClusterFile, Credentials};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::processes::patience::LIMIT;
+use crate::processes::process::command;
+use crate::processes::{Process, Told, told, until};
+
+/// A cluster in a folder of its own. Dropping it kills its nodes and removes the folder.
+pub struct Cluster {
+    nodes: BTreeMap<u64, Process>,
+    addresses: Vec<String>,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Makes the files of a cluster of three, and starts no node.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn made() -> Cluster {
+        let folder = tempfile::tempdir().expect("there is room for a temporary folder");
+        let addresses = free_addresses(3).expect("there are free ports");
+        told(["init", "--nodes", &addresses.join(","), "--dir", path_text(folder.path())]).ok();
+        Cluster { nodes: BTreeMap::new(), addresses, folder }
+    }
+
+    /// A cluster of three whose nodes are ready.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn started() -> Cluster {
+        let mut cluster = Cluster::made();
+        cluster.start_all();
+        cluster
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its cluster file.
+    pub fn file(&self) -> PathBuf {
+        self.folder().join("cluster.toml")
+    }
+
+    /// The folder of a node.
+    pub fn node_folder(&self, node: u64) -> PathBuf {
+        self.folder().join(format!("node-{node}"))
+    }
+
+    /// The address of a node.
+    pub fn address(&self, node: u64) -> &str {
+        &self.addresses[node as usize - 1]
+    }
+
+    /// Replaces text in the cluster file.
+    ///
+    /// # Panics
+    /// If the text is not in it.
+    pub fn edit(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.file()).expect("the cluster file can be read");
+        assert!(text.contains(from), "no {from:?} in {text}");
+        fs::write(self.file(), text.replace(from, to)).expect("the cluster file can be written");
+    }
+
+    /// Starts every node that does not run, and waits until all are ready.
+    ///
+    /// # Panics
+    /// If one does not become ready.
+    pub fn start_all(&mut self) {
+        let missing: Vec<_> = (1..=3).filter(|node| !self.nodes.contains_key(node)).collect();
+        for node in &missing {
+            let process = self.serve(*node, &[]);
+            self.nodes.insert(*node, process);
+        }
+        for node in missing {
+            self.await_ready(node);
+        }
+    }
+
+    /// Starts a node and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn start(&mut self, node: u64) {
+        let process = self.serve(node, &[]);
+        assert!(self.nodes.insert(node, process).is_none(), "node {node} runs already");
+        self.await_ready(node);
+    }
+
+    fn await_ready(&mut self, node: u64) {
+        let ready = format!("node {node} ready {}", self.address(node));
+        let process = self.nodes.get_mut(&node).expect("it was just started");
+        process.line_with(&ready);
+    }
+
+    /// A node as a process that is not one of the cluster's own; it ends when this test does, in
+    /// whatever way.
+    pub fn serve(&self, node: u64, more: &[&str]) -> Process {
+        let node = node.to_string();
+        let mut line = vec!["serve", "--node", &node, "--until-stdin-closes"];
+        let file = self.file();
+        line.extend(["--cluster", path_text(&file)]);
+        line.extend(more);
+        Process::start(command(line))
+    }
+
+    /// Kills a node with SIGKILL and waits until it is gone.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn kill(&mut self, node: u64) {
+        self.take(node).kill();
+    }
+
+    /// Kills all nodes with SIGKILL, none after another has noticed.
+    pub fn kill_all(&mut self) {
+        for process in self.nodes.values() {
+            process.signal(rustix::process::Signal::KILL);
+        }
+        self.nodes.clear();
+    }
+
+    /// Hands over the process of a node.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn take(&mut self, node: u64) -> Process {
+        self.nodes.remove(&node).unwrap_or_else(|| panic!("node {node} does not run"))
+    }
+
+    /// The process of a node that runs.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn node(&mut self, node: u64) -> &mut Process {
+        self.nodes.get_mut(&node).unwrap_or_else(|| panic!("node {node} does not run"))
+    }
+
+    /// Runs a command as a client of this cluster, to its end.
+    pub fn told(&self, line: &[&str]) -> Told {
+        let file = self.file();
+        told(line.iter().copied().chain(["--cluster", path_text(&file)]))
+    }
+
+    /// Starts a command as a client of this cluster.
+    pub fn begin(&self, line: &[&str]) -> Process {
+        let file = self.file();
+        Process::start(command(line.iter().copied().chain(["--cluster", path_text(&file)])))
+    }
+
+    /// What `status -o json` says.
+    ///
+    /// # Panics
+    /// If it says nothing.
+    pub fn status(&self) -> Value {
+        let told = self.told(&["status", "-o", "json"]);
+        serde_json::from_str(told.ok()).expect("it is JSON")
+    }
+
+    /// Waits until a node leads, and says which.
+    pub fn leader(&self) -> u64 {
+        until("a node leads", || self.status()["leader"].as_u64())
+    }
+
+    /// Waits until every node is up and has applied equally much, at least one slot.
+    pub fn await_level(&self) {
+        until("all nodes have applied equally much", || {
+            let status = self.status();
+            let nodes = status["nodes"].as_array()?;
+            let applied = nodes[0]["applied"].as_u64().filter(|applied| *applied > 0)?;
+            let level = nodes.iter().all(|node| node["applied"] == applied);
+            level.then_some(())
+        });
+    }
+
+    /// Adds `by` to a counter, through whichever node there is, and says what it became.
+    ///
+    /// # Panics
+    /// If it cannot be added.
+    #[track_caller]
+    pub fn incr(&self, counter: &str, by: u64) -> u64 {
+        let told = self.told(&["incr", counter, "--by", &by.to_string(), "--timeout", "60s"]);
+        told.ok().parse().expect("it is a number")
+    }
+
+    /// Reads a counter through a node.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    #[track_caller]
+    pub fn get_via(&self, counter: &str, node: u64) -> u64 {
+        let told = self.told(&["get", counter, "--via", self.address(node), "--timeout", "60s"]);
+        told.ok().parse().expect("it is a number")
+    }
+
+    /// For a client of the library.
+    ///
+    /// # Panics
+    /// If the files of the cluster cannot be read.
+    pub fn client_config(&self) -> ClientConfig {
+        let file = ClusterFile::load(&self.file()).expect("the cluster file is sound");
+        let folder = self.folder().join("client");
+        let credentials = Credentials::load(&folder).expect("the certificate is sound");
+        ClientConfig { timeout: LIMIT, ..ClientConfig::new(file, credentials) }
+    }
+
+    /// For a client of the library that talks to one node.
+    ///
+    /// # Panics
+    /// If the files of the cluster cannot be read.
+    pub fn client_config_via(&self, node: u64) -> ClientConfig {
+        let config = self.client_config();
+        let via = config.cluster.address(NodeId(node)).map(str::to_owned);
+        ClientConfig { via, ..config }
+    }
+}
+
+/// A path as an argument.
+///
+/// # Panics
+/// If it is not text.
+pub fn path_text(path: &Path) -> &str {
+    path.to_str().expect("temporary folders have plain names")
+}

@@ -1,0 +1,169 @@
+//! The command line of the counter: its lines, its forms, its exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use paxos_tests::processes::cluster::path_text;
+use paxos_tests::processes::{Cluster, told};
+
+const COMMANDS: [&str; 12] = [
+    "init",
+    "serve",
+    "incr",
+    "get",
+    "set",
+    "list",
+    "watch",
+    "status",
+    "bench",
+    "torture",
+    "demo",
+    "completions",
+];
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn init_makes_what_every_host_needs_and_keeps_keys_from_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("D");
+    let init = ["init", "--nodes", "h1:7401,h2:7402,h3:7403", "--dir", path_text(&home)];
+    told(init).ok();
+
+    let names = |folder: &Path| {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names.join(" ")
+    };
+    assert_eq!(names(&home), "admin ca client cluster.toml node-1 node-2 node-3");
+    for holder in ["client", "admin"] {
+        assert_eq!(names(&home.join(holder)), "ca.pem cert.pem key.pem");
+    }
+    for node in ["node-1", "node-2", "node-3"] {
+        assert_eq!(names(&home.join(node)), "ca.pem cert.pem data key.pem");
+        assert!(names(&home.join(node).join("data")).contains("identity.json"));
+        assert_eq!(mode(&home.join(node).join("key.pem")), 0o600);
+    }
+    for key in ["ca/ca-key.pem", "client/key.pem", "admin/key.pem"] {
+        assert_eq!(mode(&home.join(key)), 0o600, "{key}");
+    }
+    let file = fs::read_to_string(home.join("cluster.toml")).unwrap();
+    assert!(!file.contains("PRIVATE"), "the cluster file has no secrets");
+    let order: Vec<_> = ["h1:7401", "h2:7402", "h3:7403"].map(|at| file.find(at).unwrap()).into();
+    assert!(order.is_sorted(), "{file}");
+
+    told(init).failed_with(78, &["cluster.toml", "is there already"]);
+}
+
+#[test]
+fn every_line_of_the_manual_answers_in_its_exact_form() {
+    let mut cluster = Cluster::started();
+
+    // The last line of `serve`; before it, the graph.
+    let third = cluster.take(3);
+    third.signal(rustix::process::Signal::TERM);
+    let told = third.told();
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let ready = format!("node 3 ready {}", cluster.address(3));
+    assert_eq!(told.stdout.lines().last(), Some(ready.as_str()));
+    assert!(told.stdout.lines().count() > 3 && told.stdout.contains("acceptor"), "{told:?}");
+    cluster.start(3);
+
+    let via = cluster.address(3).to_owned();
+    let line = |line: &[&str]| cluster.told(line).ok().to_owned();
+    assert_eq!(cluster.told(&["list"]).stdout, "");
+    assert_eq!(line(&["get", "untouched"]), "0");
+    assert_eq!(line(&["incr", "hits", "--by", "2", "--via", &via]), "2");
+    assert_eq!(line(&["get", "hits", "--via", &via]), "2");
+    assert_eq!(cluster.told(&["get", "hits"]).stdout, "2\n");
+    let hits = r#"{"v":1,"name":"hits","value":2}"#;
+    assert_eq!(line(&["get", "hits", "-o", "json"]), hits);
+    assert_eq!(line(&["incr", "hits", "--by", "0", "-o", "json"]), hits);
+    assert_eq!(line(&["watch", "hits", "--count", "1"]), "2");
+
+    assert_eq!(line(&["incr"]), "1");
+    assert_eq!(line(&["get", "-o", "json"]), r#"{"v":1,"name":"default","value":1}"#);
+
+    assert_eq!(line(&["set", "hits", "5"]), "5");
+    assert_eq!(line(&["set", "hits", "7", "--if-value", "5"]), "7");
+    let refused = cluster.told(&["set", "hits", "9", "--if-value", "5"]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), "7\n"));
+    let refused = cluster.told(&["set", "hits", "9", "--if-value", "5", "-o", "json"]);
+    let present = "{\"v\":1,\"name\":\"hits\",\"value\":7}\n";
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), present));
+
+    assert_eq!(line(&["list"]), "default  1\nhits     7");
+    assert_eq!(
+        line(&["list", "-o", "json"]),
+        r#"{"v":1,"counters":[{"name":"default","value":1},{"name":"hits","value":7}]}"#
+    );
+    status_has_the_keys_of_the_manual(&mut cluster);
+}
+
+fn status_has_the_keys_of_the_manual(cluster: &mut Cluster) {
+    cluster.leader();
+    cluster.await_level();
+    let status = cluster.status();
+    let (leader, applied) = (&status["leader"], &status["nodes"][0]["applied"]);
+    let node = |node: u64| {
+        let address = cluster.address(node);
+        format!(
+            r#"{{"node":{node},"addr":"{address}","up":true,"chosen":{applied},"applied":{applied}}}"#
+        )
+    };
+    let exact =
+        format!("{{\"v\":1,\"leader\":{leader},\"nodes\":[{},{},{}]}}", node(1), node(2), node(3));
+    assert_eq!(cluster.told(&["status", "-o", "json"]).ok(), exact);
+
+    cluster.kill_all();
+    let told = cluster.told(&["status", "-o", "json", "--timeout", "500ms"]);
+    told.failed_with(69, &["reached 0 of 3"]);
+    let down = |node: u64| {
+        let address = cluster.address(node);
+        format!(r#"{{"node":{node},"addr":"{address}","up":false,"chosen":null,"applied":null}}"#)
+    };
+    let exact =
+        format!("{{\"v\":1,\"leader\":null,\"nodes\":[{},{},{}]}}\n", down(1), down(2), down(3));
+    assert_eq!(told.stdout, exact);
+}
+
+#[test]
+fn the_help_of_every_command_shows_three_examples() {
+    let all = told(["--help"]);
+    for command in COMMANDS {
+        let told = told([command, "--help"]);
+        let help = told.ok();
+        let examples = help.split("Examples:\n").nth(1).unwrap_or_default();
+        let count = examples.lines().filter(|line| line.starts_with("  ")).count();
+        assert_eq!(count, 3, "{command}: {help}");
+        let listed = all.ok().lines().any(|line| line.trim_start().starts_with(command));
+        assert!(listed, "{command} is not in the help: {all:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_64_and_says_what_is_wrong() {
+    let cases: [(&[&str], &str); 9] = [
+        (&[], "Usage"),
+        (&["increment"], "increment"),
+        (&["incr", "hits", "--by", "two"], "two"),
+        (&["incr", "hits", "--request-id", "7"], "SESSION:SEQ"),
+        (&["get", "hits", "--timeout", "5"], "not a duration"),
+        (&["set", "hits"], "VALUE"),
+        (&["init"], "--nodes"),
+        (&["serve"], "--node"),
+        (&["torture", "--kill-leader-every", "2s", "--cluster", "c.toml"], "--cluster"),
+    ];
+    for (line, words) in cases {
+        let told = told(line);
+        told.failed_with(64, &[words]);
+        assert_eq!(told.stdout, "", "{line:?}");
+    }
+}
