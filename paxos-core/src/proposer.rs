@@ -20,8 +20,8 @@ use crate::value::{Batch, Value};
 /// Limits and time-outs of a proposer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProposerOptions {
-    /// How long an answer to `Prepare` or `Accept` may take before it is sent again; for an `Accept`
-    /// doubled with every repetition, eightfold at most. Default: 100 ms.
+    /// How long an answer to `Prepare` or `Accept` may take before it is sent again; for an
+    /// `Accept` doubled with every repetition, eightfold at most. Default: 100 ms.
     pub retransmit: Duration,
     /// How often a leader asks whether it is still confirmed. Default: 50 ms.
     pub confirm_every: Duration,

@@ -44,7 +44,8 @@ fn an_unknown_outcome_comes_with_a_request_id_and_repeating_it_counts_once() {
     assert_eq!(cluster.get_via("hits", 1), counted);
 
     let line = ["incr", "hits", "--request-id", "999999:1"];
-    cluster.told(&line).failed_with(1, &["session 999999 has expired"]);
+    // It may have run before its session ended, for all that anybody knows now.
+    cluster.told(&line).failed_with(69, &["session 999999 has expired"]);
     assert_eq!(cluster.get_via("hits", 2), counted);
 }
 

@@ -14,6 +14,7 @@ use paxos_net::protocol::{
     Unavailable,
 };
 
+use super::pending::{Asker, Pending};
 use crate::messages::{AppliedBatch, Ask, Notice};
 
 /// Limits of a gateway.
@@ -59,59 +60,6 @@ pub enum Order {
     Reply(Asker, ClientResponse),
     /// Tell somebody how the node is; the id is that of the request.
     Report(Asker, u64),
-}
-
-/// Who waits for an answer.
-#[derive(Clone, Debug)]
-pub enum Asker {
-    /// A client of this node.
-    Client(Arc<Caller>),
-    /// The gateway of another node.
-    Peer(NodeId),
-}
-
-/// A request that waits.
-#[derive(Clone, Debug)]
-struct Pending {
-    asker: Asker,
-    id: u64,
-    identity: Arc<str>,
-    call: Call,
-    deadline: Time,
-    /// It may have been logged already by somebody whose answer did not come.
-    exposed: bool,
-}
-
-impl Pending {
-    fn size(&self) -> usize {
-        match &self.call {
-            Call::Operate(operation) => operation.size(),
-            Call::Query { query, .. } => query.len() + 32,
-            Call::Status | Call::Ping => 0,
-        }
-    }
-}
-
-impl Pending {
-    /// It in the form of a relay.
-    fn forward(&self, id: u64, now: Time) -> Forwarded {
-        let timeout_ms = self.deadline.since(now).as_millis() as u64;
-        let request = ClientRequest { id, timeout_ms, call: self.call.clone() };
-        Forwarded { identity: self.identity.to_string(), request }
-    }
-
-    /// What may be said of it: a refusal is certain only of what nobody else may have logged. A
-    /// session that has expired since may have served it before.
-    fn honest(&self, response: Response, why: Unavailable) -> Response {
-        let uncertain = matches!(
-            &response,
-            Response::Refused(Refused::Busy | Refused::Unavailable(_))
-        ) || matches!(&response, Response::Refused(Refused::Rejected(why)) if why.may_have_run());
-        if uncertain && self.exposed && matches!(self.call, Call::Operate(_)) {
-            return Response::Unknown { why };
-        }
-        response
-    }
 }
 
 /// A batch on its way, with those of its requests that are not answered yet.

@@ -2,6 +2,7 @@
 //! gateway serves any client; one that does not lead relays to the leader's.
 
 mod desk;
+mod pending;
 #[cfg(test)]
 mod tests;
 
@@ -16,8 +17,9 @@ use actix::{
 use paxos_core::{Envelope, Inside, Message, NodeId, RoleKind, Slot, Status};
 use paxos_net::protocol::{ClientResponse, NodeReport, Relay, Response, Unavailable};
 
-use desk::{Asker, Order};
+use desk::Order;
 pub use desk::{Desk, GatewayOptions};
+pub use pending::Asker;
 
 use crate::clock;
 use crate::failure::Failure;

@@ -12,7 +12,8 @@ use paxos_net::protocol::{
 };
 use paxos_net::{Caller, Replies};
 
-use super::desk::{Asker, Desk, GatewayOptions, Order};
+use super::Asker;
+use super::desk::{Desk, GatewayOptions, Order};
 use crate::messages::{AppliedBatch, Notice};
 
 const ME: NodeId = NodeId(1);
