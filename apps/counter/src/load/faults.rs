@@ -8,6 +8,7 @@ use paxos_app::children::Children;
 use paxos_app::timeline::Timeline;
 use paxos_core::NodeId;
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// How often is looked who leads.
@@ -26,15 +27,20 @@ pub struct Toll {
 pub struct Faults<'a> {
     children: &'a mut Children,
     timeline: &'a Timeline,
+    kills: watch::Sender<u64>,
     toll: Toll,
     leader: Option<NodeId>,
     killed: Option<Instant>,
 }
 
 impl<'a> Faults<'a> {
-    /// Has seen and done nothing yet.
-    pub fn new(children: &'a mut Children, timeline: &'a Timeline) -> Self {
-        Faults { children, timeline, toll: Toll::default(), leader: None, killed: None }
+    /// Has seen and done nothing yet. It tells `kills` how many there were.
+    pub fn new(
+        children: &'a mut Children,
+        timeline: &'a Timeline,
+        kills: watch::Sender<u64>,
+    ) -> Self {
+        Faults { children, timeline, kills, toll: Toll::default(), leader: None, killed: None }
     }
 
     /// Goes on until `over`, then sees to it that all nodes run.
@@ -94,6 +100,7 @@ impl<'a> Faults<'a> {
     async fn kill(&mut self, node: NodeId) -> anyhow::Result<()> {
         self.children.kill(node).await?;
         self.toll.kills += 1;
+        self.kills.send_replace(self.toll.kills);
         self.killed = Some(Instant::now());
         Ok(self.timeline.tell(format_args!("node {} killed: it led", node.0))?)
     }

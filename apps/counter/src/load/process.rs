@@ -8,7 +8,8 @@ use bytes::Bytes;
 use paxos_core::SessionId;
 use paxos_net::client::{Client, ClientConfig, ClientError};
 use paxos_net::protocol::Consistency;
-use tokio::time::{sleep, sleep_until};
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until, timeout_at};
 
 use crate::load::history::Action;
 use crate::load::ledger::Ledger;
@@ -61,13 +62,22 @@ impl Process {
         Ok(Process { number, client, counter, ledger, session: None })
     }
 
-    /// Does the operations of `pace`, counted from `start`.
+    /// Does the operations of `pace`, counted from `start`; `killed` tells how many kills are over.
     ///
     /// # Errors
     /// Those that no repetition can mend.
-    pub async fn work(&mut self, pace: Pace, start: Instant) -> anyhow::Result<()> {
+    pub async fn work(
+        &mut self,
+        pace: Pace,
+        start: Instant,
+        mut killed: watch::Receiver<u64>,
+    ) -> anyhow::Result<()> {
         for index in 0..pace.ops() {
-            sleep_until((start + pace.due(index)).into()).await;
+            let due = start + pace.due(index);
+            sleep_until(due.into()).await;
+            let enough = killed.wait_for(|kills| *kills >= pace.kills(index));
+            // If there are too few all the same, that is said in the end.
+            timeout_at((due + PATIENCE).into(), enough).await.ok();
             self.operate(index).await?;
         }
         Ok(())

@@ -9,17 +9,15 @@ use anyhow::Context;
 use paxos_app::children::Children;
 use paxos_app::timeline::{Timeline, grouped};
 use paxos_net::client::ClientConfig;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::load::faults::{Faults, Toll};
 use crate::load::ledger::{Ledger, Tally};
-use crate::load::pace::Pace;
+use crate::load::pace::{KILLS_MIN, Pace};
 use crate::load::process::Process;
 use crate::load::verdict::Verdict;
-
-/// Fewer kills make no torture.
-pub const KILLS_MIN: u64 = 3;
 
 /// Between two words on how far the processes are.
 const PROGRESS: Duration = Duration::from_secs(2);
@@ -74,12 +72,13 @@ impl Torture {
         children.leader_within(ELECTION).await?;
         let ledger = self.ledger()?;
         let over = AtomicBool::new(false);
+        let (kills, killed) = watch::channel(0);
         let load = async {
-            let processes = self.load(config, &ledger).await?;
+            let processes = self.load(config, &ledger, &killed).await?;
             over.store(true, Ordering::Relaxed);
             anyhow::Ok(processes)
         };
-        let faults = Faults::new(children, timeline).run(self.kill_leader_every, &over);
+        let faults = Faults::new(children, timeline, kills).run(self.kill_leader_every, &over);
         let progress = progress(&ledger, timeline, &over);
         let (processes, toll, ()) = tokio::try_join!(load, faults, progress)?;
         timeline.tell("all operations are done and all nodes back")?;
@@ -94,7 +93,7 @@ impl Torture {
     /// Whatever kept the run from its end.
     pub async fn run_elsewhere(&self, config: ClientConfig) -> anyhow::Result<Outcome> {
         let ledger = self.ledger()?;
-        let processes = self.load(config, &ledger).await?;
+        let processes = self.load(config, &ledger, &watch::channel(0).1).await?;
         self.finish(processes, &ledger, Toll::default()).await
     }
 
@@ -109,6 +108,7 @@ impl Torture {
         &self,
         config: ClientConfig,
         ledger: &Arc<Ledger>,
+        killed: &watch::Receiver<u64>,
     ) -> anyhow::Result<Vec<Process>> {
         let pace = match self.kill_leader_every {
             Some(period) => Pace::over_periods(self.ops, period),
@@ -118,7 +118,8 @@ impl Torture {
         let mut working = JoinSet::new();
         for number in 0..self.clients {
             let mut process = Process::new(number, config.clone(), &self.counter, ledger.clone())?;
-            working.spawn(async move { process.work(pace, start).await.map(|()| process) });
+            let killed = killed.clone();
+            working.spawn(async move { process.work(pace, start, killed).await.map(|()| process) });
         }
         let mut processes = Vec::new();
         while let Some(done) = working.join_next().await {
