@@ -5,7 +5,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`binary`] | the program under test |
-//! | [`told`] | a command that has ended, and what it said |
+//! | [`told()`] | a command that has ended, and what it said |
 //! | [`cluster`], [`process`] | nodes as child processes |
 //! | [`load`] | clients at work in the background, and the history of it |
 //! | [`proxy`] | a network between a client and a node that goes dead when it is told to |
