@@ -3,3 +3,4 @@
 
 pub mod checkers;
 pub mod simulation;
+pub mod virtual_time;

@@ -6,5 +6,6 @@ mod node;
 mod plan;
 mod world;
 
+pub use client::Sum;
 pub use plan::{Faults, Plan};
 pub use world::{Report, run, run_as};
