@@ -6,9 +6,9 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use paxos_core::{Applied, Configurations, Replica, Slot, StateMachine};
 
-use crate::clock;
 use crate::failure::Failure;
 use crate::messages::{AppliedBatch, Ask, Decided, GatewayInput, Halt};
+use crate::observer::Shown;
 use crate::wiring::Wires;
 
 /// How often queries that nobody waits for any more are thrown away.
@@ -42,7 +42,7 @@ impl<S: StateMachine> ApplyActor<S> {
     }
 
     fn sweep(&mut self) {
-        let now = clock::now();
+        let now = self.wires.clock.now();
         self.waiting.retain(|_, asks| {
             asks.retain(|ask| ask.until > now);
             !asks.is_empty()
@@ -75,6 +75,7 @@ impl<S: StateMachine> Handler<Decided> for ApplyActor<S> {
         let (me, incarnation) = (self.wires.me, self.wires.incarnation);
         for (slot, value) in decided {
             let sessions_max = self.configurations.at(slot).sessions_max;
+            self.wires.show(&Shown::Applied { slot, value: &value });
             let Applied { origin, outcomes } = self.replica.apply(slot, &value, sessions_max);
             let ours = |origin: &_| {
                 let paxos_core::Origin { node, incarnation: run, .. } = *origin;

@@ -26,6 +26,10 @@
 //! | apply | sessions and the state machine, in the order of the log | `apply.rs` |
 //! | links, endpoint | `paxos_net`; what arrives passes `ingress.rs` | |
 //!
+//! What a node stands on (disk, clock, network, chance) is an argument too: [`Ground`]. On a ground
+//! of virtual time the same graph runs on one thread, the log's writes included, and repeats
+//! exactly.
+//!
 //! Invariant: a node never goes on half dead. If an actor ends unasked, or the log fails,
 //! [`Node::failed`] says so, and in release builds a panic ends the process.
 //!
@@ -52,15 +56,19 @@ pub mod clock;
 mod failure;
 pub mod gateway;
 mod graph;
+mod ground;
 mod ingress;
 pub mod log;
 mod log_actor;
 pub mod messages;
 mod node;
+pub mod observer;
 mod role;
 mod wiring;
 
 pub use bootstrap::{InitError, InitOptions, init, node_folder};
 pub use failure::Failure;
+pub use ground::Ground;
+pub use log_actor::Writes;
 pub use node::{Node, NodeConfig, StartError};
 pub use paxos_core::{Context, NodeId, StateMachine};

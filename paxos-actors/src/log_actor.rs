@@ -1,17 +1,20 @@
-//! The log actor and its thread: append, sync, only then send.
+//! The log actor: append, sync, only then send. The disk is waited for on a thread, or, in virtual
+//! time, not at all.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, Context, Handler};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle};
 use paxos_core::{Envelope, Record};
 use tokio::sync::oneshot;
 
 use crate::failure::Failure;
 use crate::log::{DirectoryLock, Log, LogError};
 use crate::messages::{Halt, Write};
+use crate::observer::Shown;
 use crate::wiring::Wires;
 
 /// A drain takes no more once it has this many bytes of payload.
@@ -20,14 +23,37 @@ const DRAIN_BYTES: usize = 4 << 20;
 /// The log is idle after this long without a write.
 const IDLE: Duration = Duration::from_millis(500);
 
-/// Takes writes in and hands them to the thread that may wait for the disk.
+/// Where a node waits for its disk.
+pub enum Writes {
+    /// On a thread of its own.
+    Thread,
+    /// Nowhere: each drain is written by the log's actor once it has taken as long as this says.
+    /// For disks in memory; in virtual time nothing may run on another thread.
+    Delayed(Box<dyn FnMut() -> Duration>),
+}
+
+/// Takes writes in and has them written.
 pub struct LogActor {
-    jobs: Option<Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    writer: Writer,
     wires: Wires,
 }
 
-/// What one message asks the thread for.
+enum Writer {
+    Thread { jobs: Option<Sender<Job>>, thread: Option<JoinHandle<()>> },
+    Delayed(Box<Delayed>),
+}
+
+/// What a writer without a thread has before it.
+struct Delayed {
+    log: Log,
+    _lock: Option<DirectoryLock>,
+    delay: Box<dyn FnMut() -> Duration>,
+    queue: VecDeque<Job>,
+    writing: Option<Drain>,
+    idle: Option<SpawnHandle>,
+}
+
+/// What one message asks for.
 struct Job {
     bytes: usize,
     records: Vec<Record>,
@@ -36,19 +62,65 @@ struct Job {
 }
 
 impl LogActor {
-    /// Starts the thread that owns the log, and the lock of its directory: nobody else may open it
-    /// while this thread may write.
+    /// The actor of a log, and of the lock of its directory: nobody else may open it while this
+    /// one may write.
     ///
     /// # Errors
     /// Those of the system, if it has no thread left.
-    pub fn new(log: Log, lock: DirectoryLock, wires: Wires) -> std::io::Result<Self> {
-        let (jobs, queue) = channel();
-        let shared = wires.clone();
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-            write_all(log, &queue, &shared);
-            drop(lock);
-        })?;
-        Ok(LogActor { jobs: Some(jobs), thread: Some(thread), wires })
+    pub fn new(
+        log: Log,
+        lock: Option<DirectoryLock>,
+        writes: Writes,
+        wires: Wires,
+    ) -> std::io::Result<Self> {
+        let writer = match writes {
+            Writes::Delayed(delay) => {
+                let (queue, writing, idle) = Default::default();
+                Writer::Delayed(Box::new(Delayed { log, _lock: lock, delay, queue, writing, idle }))
+            }
+            Writes::Thread => {
+                let (jobs, queue) = channel();
+                let shared = wires.clone();
+                let thread =
+                    std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+                        write_all(log, &queue, &shared);
+                        drop(lock);
+                    })?;
+                Writer::Thread { jobs: Some(jobs), thread: Some(thread) }
+            }
+        };
+        Ok(LogActor { writer, wires })
+    }
+
+    /// Begins the next drain, if there is something to write and nothing is being written.
+    fn begin(&mut self, context: &mut Context<Self>) {
+        let Writer::Delayed(delayed) = &mut self.writer else { return };
+        if delayed.writing.is_some() {
+            return;
+        }
+        if let Some(idle) = delayed.idle.take() {
+            context.cancel_future(idle);
+        }
+        let Some(first) = delayed.queue.pop_front() else {
+            let idle =
+                context.run_later(IDLE, |actor, _| actor.written(|delayed, _| delayed.mark()));
+            delayed.idle = Some(idle);
+            return;
+        };
+        delayed.writing = Some(Drain::of(first, || delayed.queue.pop_front()));
+        let delay = (delayed.delay)();
+        context.run_later(delay, |actor, context| {
+            actor.written(Delayed::finish);
+            actor.begin(context);
+        });
+    }
+
+    fn written(&mut self, write: impl FnOnce(&mut Delayed, &Wires) -> Result<(), LogError>) {
+        if let Writer::Delayed(delayed) = &mut self.writer
+            && let Err(error) = write(delayed, &self.wires)
+        {
+            self.wires.fail(Failure::Log(error));
+        }
     }
 }
 
@@ -59,10 +131,15 @@ impl Actor for LogActor {
 impl Drop for LogActor {
     fn drop(&mut self) {
         self.wires.fail(Failure::Actor("log"));
-        // Without a sender the thread ends behind its last job; the directory is then free.
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
+        match &mut self.writer {
+            // Without a sender the thread ends behind its last job; the directory is then free.
+            Writer::Thread { jobs, thread } => {
+                *jobs = None;
+                if let Some(thread) = thread.take() {
+                    thread.join().ok();
+                }
+            }
+            Writer::Delayed(_) => self.written(Delayed::end),
         }
     }
 }
@@ -70,7 +147,7 @@ impl Drop for LogActor {
 impl Handler<Write> for LogActor {
     type Result = ();
 
-    fn handle(&mut self, write: Write, _: &mut Context<Self>) {
+    fn handle(&mut self, write: Write, context: &mut Context<Self>) {
         let job = match write {
             Write::Persist(persists) => {
                 let (mut records, mut then) = (Vec::new(), Vec::new());
@@ -87,9 +164,16 @@ impl Handler<Write> for LogActor {
         };
         let bytes = job.records.iter().map(size).sum();
         self.wires.writing.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(jobs) = &self.jobs {
+        let job = Job { bytes, ..job };
+        match &mut self.writer {
             // The thread ends early only after an error, which it has reported.
-            jobs.send(Job { bytes, ..job }).ok();
+            Writer::Thread { jobs, .. } => {
+                jobs.as_ref().map(|jobs| jobs.send(job));
+            }
+            Writer::Delayed(delayed) => {
+                delayed.queue.push_back(job);
+                self.begin(context);
+            }
         }
     }
 }
@@ -111,6 +195,25 @@ fn size(record: &Record) -> usize {
     }
 }
 
+impl Delayed {
+    fn finish(&mut self, wires: &Wires) -> Result<(), LogError> {
+        self.writing.take().map_or(Ok(()), |drain| drain.write(&mut self.log, wires))
+    }
+
+    fn mark(&mut self) -> Result<(), LogError> {
+        self.log.idle().map(|_| ())
+    }
+
+    /// Writes what is left.
+    fn end(&mut self, wires: &Wires) -> Result<(), LogError> {
+        self.finish(wires)?;
+        while let Some(first) = self.queue.pop_front() {
+            Drain::of(first, || self.queue.pop_front()).write(&mut self.log, wires)?;
+        }
+        self.mark()
+    }
+}
+
 /// The thread: drains its queue, appends, syncs once, sends everything that waited for it.
 fn write_all(mut log: Log, queue: &Receiver<Job>, wires: &Wires) {
     let mut idle = false;
@@ -123,7 +226,7 @@ fn write_all(mut log: Log, queue: &Receiver<Job>, wires: &Wires) {
         let written = match first {
             Ok(job) => {
                 idle = false;
-                drain(&mut log, job, queue, wires)
+                Drain::of(job, || queue.try_recv().ok()).write(&mut log, wires)
             }
             Err(RecvTimeoutError::Timeout) => {
                 idle = true;
@@ -142,22 +245,39 @@ fn write_all(mut log: Log, queue: &Receiver<Job>, wires: &Wires) {
     }
 }
 
-fn drain(log: &mut Log, first: Job, queue: &Receiver<Job>, wires: &Wires) -> Result<(), LogError> {
-    let (mut records, mut then, mut done, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    let mut next = Some(first);
-    while let Some(job) = next {
-        bytes += job.bytes;
-        records.extend(job.records);
-        then.extend(job.then);
-        done.extend(job.done);
-        next = if bytes < DRAIN_BYTES { queue.try_recv().ok() } else { None };
+/// What is written and synced as one.
+#[derive(Default)]
+struct Drain {
+    bytes: usize,
+    records: Vec<Record>,
+    then: Vec<Envelope>,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+impl Drain {
+    /// A job and those that wait behind it, as far as they fit.
+    fn of(first: Job, mut next: impl FnMut() -> Option<Job>) -> Self {
+        let mut drain = Drain::default();
+        let mut job = Some(first);
+        while let Some(Job { bytes, records, then, done }) = job {
+            drain.bytes += bytes;
+            drain.records.extend(records);
+            drain.then.extend(then);
+            drain.done.extend(done);
+            job = if drain.bytes < DRAIN_BYTES { next() } else { None };
+        }
+        drain
     }
-    log.append(&records)?;
-    wires.writing.fetch_sub(bytes, Ordering::Relaxed);
-    wires.dispatch(then);
-    for waiting in done {
-        // Whoever asked may be gone.
-        waiting.send(()).ok();
+
+    fn write(self, log: &mut Log, wires: &Wires) -> Result<(), LogError> {
+        log.append(&self.records)?;
+        wires.writing.fetch_sub(self.bytes, Ordering::Relaxed);
+        wires.show(&Shown::Written(&self.records));
+        wires.dispatch(self.then);
+        for waiting in self.done {
+            // Whoever asked may be gone.
+            waiting.send(()).ok();
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -15,22 +15,24 @@ use paxos_core::{
 };
 use paxos_net::protocol::Consistency;
 use paxos_net::{
-    BindError, Client, ClientConfig, ClientError, ClusterFile, ClusterFileError, Credentials,
-    CredentialsError, Endpoint, EndpointConfig,
+    BindError, Client, ClientConfig, ClientError, ClusterFile, ClusterFileError, CredentialsError,
+    Endpoint, EndpointConfig, Entropy,
 };
 use thiserror::Error;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::apply::ApplyActor;
-use crate::bootstrap::{DATA, node_folder};
-use crate::clock;
+use crate::bootstrap::node_folder;
+use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::gateway::{GatewayActor, GatewayOptions};
 use crate::graph;
+use crate::ground::Ground;
 use crate::ingress::Ingress;
-use crate::log::{Directory, DirectoryLock, LockError, Log, LogOptions, OpenError};
+use crate::log::{LockError, Log, LogOptions, OpenError};
 use crate::log_actor::LogActor;
 use crate::messages::Halt;
+use crate::observer::Observer;
 use crate::role::RoleActor;
 use crate::wiring::{RoleAddress, Wires, Wiring};
 
@@ -61,6 +63,14 @@ impl NodeConfig {
         let beside = cluster_file.parent().unwrap_or(Path::new("."));
         let folder = folder.unwrap_or_else(|| node_folder(beside, node));
         Ok(NodeConfig { cluster, node, folder, bind: None })
+    }
+
+    /// Where the others reach it.
+    fn address(&self) -> Result<&str, StartError> {
+        self.cluster.address(self.node).ok_or_else(|| {
+            let known: Vec<_> = self.cluster.nodes.keys().map(|node| node.0.to_string()).collect();
+            StartError::NoSuchNode { node: self.node, known: known.join(", ") }
+        })
     }
 }
 
@@ -130,13 +140,25 @@ impl StartError {
 /// A running node of a service. It lives on the actix `System` that it was started on. Dropped, it
 /// ends without a goodbye; [`Node::stop`] is better.
 pub struct Node<S: StateMachine> {
-    wires: Wires,
-    endpoint: Option<Endpoint>,
+    actors: Actors,
+    endpoint: Endpoint,
     address: SocketAddr,
     graph: String,
     client: Client,
     failures: UnboundedReceiver<Failure>,
     service: PhantomData<fn() -> S>,
+}
+
+/// The actors of a node. They hold each other, so they have to be told when nobody needs them.
+struct Actors(Wires);
+
+impl Drop for Actors {
+    fn drop(&mut self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+        for actor in &self.0.halts {
+            actor.do_send(Halt);
+        }
+    }
 }
 
 /// The contexts of all actors of a node: they have addresses before anything runs.
@@ -167,12 +189,15 @@ impl<S: StateMachine> Contexts<S> {
         &self,
         me: NodeId,
         incarnation: u64,
-        failures: tokio::sync::mpsc::UnboundedSender<Failure>,
+        (clock, observer): (Clock, Option<Observer>),
+        failures: UnboundedSender<Failure>,
     ) -> Wires {
         let apply = self.apply.address();
         Arc::new(Wiring {
             me,
             incarnation,
+            clock,
+            observer,
             roles: BTreeMap::from([
                 (RoleKind::Acceptor, role_address(&self.acceptor)),
                 (RoleKind::Proposer, role_address(&self.proposer)),
@@ -214,17 +239,20 @@ impl<S: StateMachine> Node<S> {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        config.address()?;
+        let ground = Ground::of_folder(&config.folder)?;
+        Self::start_on(ground, config)
+    }
+
+    /// Starts a node on any ground; what lies in the folder is not looked at.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start_on(ground: Ground, config: NodeConfig) -> Result<Self, StartError> {
+        let address = config.address()?.to_owned();
         let NodeConfig { cluster, node: me, folder, bind } = config;
-        let address = cluster.address(me).map(str::to_owned).ok_or_else(|| {
-            let known: Vec<_> = cluster.nodes.keys().map(|node| node.0.to_string()).collect();
-            StartError::NoSuchNode { node: me, known: known.join(", ") }
-        })?;
-        let credentials = Credentials::load(&folder)?;
-        let client_credentials = Credentials::load(&folder)?;
-        let data = folder.join(DATA);
-        let lock = lock(&data)?;
+        let Ground { credentials, disk, lock, writes, clock, network, observer } = ground;
         let options = LogOptions { segment_bytes: cluster.log.segment_bytes };
-        let disk = Box::new(Directory::new(&data));
         let (log, recovered, identity) = Log::open(disk, cluster.cluster, me, options)?;
         let incarnation = log.incarnation();
         let genesis = Configurations::genesis(identity.genesis.clone());
@@ -241,22 +269,23 @@ impl<S: StateMachine> Node<S> {
 
         let (failing, failures) = unbounded_channel();
         let contexts = Contexts::<S>::new();
-        let wires = contexts.wire(me, incarnation, failing);
+        let wires = contexts.wire(me, incarnation, (clock, observer), failing);
         let leader = Arc::new(AtomicU64::new(0));
         let ingress = Ingress::new(wires.clone(), leader.clone(), recovered.peers.clone());
-        let endpoint = Endpoint::bind(EndpointConfig {
+        let listening = EndpointConfig {
             node: me,
             cluster: cluster.cluster,
             genesis: identity.genesis.fingerprint(),
             incarnation,
-            nonce: random()?,
-            credentials,
+            nonce: draw(&network.entropy)?,
+            credentials: credentials.clone(),
             bind: bind.map_or_else(|| resolve(&address), Ok)?,
             codec: cluster.net.codec,
             limits: cluster.limits.limits(),
             addresses: cluster.nodes.clone(),
             service: Arc::new(ingress),
-        })?;
+        };
+        let endpoint = Endpoint::bind_on(listening, &network)?;
         let listening = endpoint.local_addr().map_err(|error| StartError::Address {
             address: address.clone(),
             reason: error.to_string(),
@@ -268,16 +297,14 @@ impl<S: StateMachine> Node<S> {
         }
 
         // Whatever can fail comes before the first actor runs.
-        let client = Client::new(ClientConfig {
-            via: Some(address.clone()),
-            ..ClientConfig::new(cluster.clone(), client_credentials)
-        })
-        .map_err(|error| StartError::System { what: "client", reason: error.to_string() })?;
-        let log = LogActor::new(log, lock, wires.clone())
+        let client =
+            ClientConfig { via: Some(address.clone()), ..ClientConfig::new(cluster, credentials) };
+        let client = Client::new_on(client, &network)
+            .map_err(|error| StartError::System { what: "client", reason: error.to_string() })?;
+        let now = clock.now();
+        let seed = draw(&network.entropy)?;
+        let log = LogActor::new(log, lock, writes, wires.clone())
             .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
-
-        let now = clock::now();
-        let seed = random()?;
         let policy = HeartbeatPolicy::new(me, incarnation, leadership, genesis.clone(), seed, now);
         let advanced = learner.advanced();
         let applied = replica.applied();
@@ -302,8 +329,8 @@ impl<S: StateMachine> Node<S> {
 
         let address = listening;
         let service = PhantomData;
-        let endpoint = Some(endpoint);
-        Ok(Node { wires, endpoint, address, graph, client, failures, service })
+        let actors = Actors(wires);
+        Ok(Node { actors, endpoint, address, graph, client, failures, service })
     }
 
     /// The graph of actors that was built, for people.
@@ -344,34 +371,14 @@ impl<S: StateMachine> Node<S> {
 
     /// Stops the node: tells the others, ends its actors, writes what is queued. Its data directory
     /// is then free.
-    pub async fn stop(mut self) {
-        self.wires.stopping.store(true, Ordering::Relaxed);
+    pub async fn stop(self) {
+        self.actors.0.stopping.store(true, Ordering::Relaxed);
         self.client.close().await;
-        if let Some(endpoint) = self.endpoint.take() {
-            endpoint.close().await;
-        }
-        for actor in &self.wires.halts {
+        self.endpoint.close().await;
+        for actor in &self.actors.0.halts {
             // One that has ended already has no mailbox.
             actor.send(Halt).await.ok();
         }
-    }
-}
-
-impl<S: StateMachine> Drop for Node<S> {
-    fn drop(&mut self) {
-        self.wires.stopping.store(true, Ordering::Relaxed);
-        for actor in &self.wires.halts {
-            actor.do_send(Halt);
-        }
-    }
-}
-
-fn lock(data: &Path) -> Result<DirectoryLock, StartError> {
-    match DirectoryLock::acquire(data) {
-        Err(LockError::NoDirectory { path }) => {
-            Err(StartError::Open(OpenError::LostMemory { path }))
-        }
-        other => Ok(other?),
     }
 }
 
@@ -408,7 +415,8 @@ fn resolve(address: &str) -> Result<SocketAddr, StartError> {
     found.next().ok_or_else(|| failed("it resolves to no address".to_owned()))
 }
 
-fn random() -> Result<u64, StartError> {
-    getrandom::u64()
+fn draw(entropy: &Entropy) -> Result<u64, StartError> {
+    entropy
+        .draw()
         .map_err(|error| StartError::System { what: "random numbers", reason: error.to_string() })
 }

@@ -3,9 +3,9 @@
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle};
 use paxos_core::{Effect, Envelope, Input, Role, Time};
 
-use crate::clock;
 use crate::failure::Failure;
 use crate::messages::{Decided, Deliver, Describe, Described, GatewayInput, Halt, Notice, Write};
+use crate::observer::Shown;
 use crate::wiring::Wires;
 
 /// The actor of one role.
@@ -39,7 +39,10 @@ impl<R: Role + Unpin + 'static> RoleActor<R> {
                 Effect::ReadReady { ticket, next } => {
                     notices.push(Notice::ReadReady(ticket, next));
                 }
-                Effect::Led(change) => notices.push(Notice::Led(change)),
+                Effect::Led(change) => {
+                    self.wires.show(&Shown::Led(&change));
+                    notices.push(Notice::Led(change));
+                }
             }
         }
         self.wires.dispatch(sends);
@@ -64,10 +67,10 @@ impl<R: Role + Unpin + 'static> RoleActor<R> {
             }
             context.cancel_future(handle);
         }
-        let delay = deadline.since(clock::now());
+        let delay = deadline.since(self.wires.clock.now());
         let handle = context.run_later(delay, |actor, context| {
             actor.timer = None;
-            let now = clock::now();
+            let now = actor.wires.clock.now();
             if actor.role.next_deadline().is_some_and(|deadline| deadline <= now) {
                 actor.role.handle(now, Input::Timeout, &mut actor.effects);
                 actor.perform();
@@ -101,7 +104,8 @@ impl<R: Role + Unpin + 'static> Handler<Deliver> for RoleActor<R> {
 
     fn handle(&mut self, Deliver(batch): Deliver, context: &mut Context<Self>) {
         for (from, message) in batch {
-            self.role.handle(clock::now(), Input::Message(from, message), &mut self.effects);
+            let now = self.wires.clock.now();
+            self.role.handle(now, Input::Message(from, message), &mut self.effects);
         }
         self.perform();
         self.arm(context);

@@ -9,8 +9,10 @@ use paxos_core::{Envelope, Message, NodeId, RoleKind, receivers};
 use paxos_net::Link;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::messages::{Ask, Decided, Deliver, Describe, GatewayInput, Halt, Write};
+use crate::observer::{Observer, Shown};
 
 /// Bytes that may wait for the log; beyond them the node drops what is addressed to its acceptor.
 pub const WRITE_QUEUE_MAX: usize = 32 << 20;
@@ -22,6 +24,10 @@ pub struct Wiring {
     pub me: NodeId,
     /// Its run.
     pub incarnation: u64,
+    /// Its time.
+    pub clock: Clock,
+    /// Who is shown what happens, if anybody is.
+    pub observer: Option<Observer>,
     /// The roles that this process hosts.
     pub roles: BTreeMap<RoleKind, RoleAddress>,
     /// The log.
@@ -64,7 +70,9 @@ impl Wiring {
     /// Sends envelopes on their way: to other nodes by their links, to this one by its roles.
     pub fn dispatch(&self, envelopes: impl IntoIterator<Item = Envelope>) {
         let mut inside = Sorted::new();
-        for Envelope { from, to, message } in envelopes {
+        for envelope in envelopes {
+            self.show(&Shown::Sent(&envelope));
+            let Envelope { from, to, message } = envelope;
             if to == self.me {
                 sort(&mut inside, from, message);
             } else if let Some(link) = self.links.get().and_then(|links| links.get(&to)) {
@@ -82,7 +90,10 @@ impl Wiring {
     /// network would drop it.
     pub fn receive(&self, from: NodeId, messages: Vec<Message>) {
         let mut inside = Sorted::new();
-        messages.into_iter().for_each(|message| sort(&mut inside, from, message));
+        for message in messages {
+            self.show(&Shown::Received { from, message: &message });
+            sort(&mut inside, from, message);
+        }
         let choked = self.writing.load(Ordering::Relaxed) > WRITE_QUEUE_MAX;
         for (role, batch) in inside {
             let Some(address) = self.roles.get(&role) else { continue };
@@ -92,6 +103,13 @@ impl Wiring {
             if full {
                 self.dropped.fetch_add(count, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Shows what happens to whoever observes the node.
+    pub fn show(&self, shown: &Shown<'_>) {
+        if let Some(observer) = &self.observer {
+            observer(shown);
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use paxos_core::ClusterId;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType, SerialNumber,
 };
 use thiserror::Error;
 
@@ -36,6 +36,17 @@ pub const AUTHORITY_FILE: &str = "ca.pem";
 /// The authority's private key. It is needed to make certificates and nowhere else: keep it off
 /// the nodes.
 pub const AUTHORITY_KEY_FILE: &str = "ca-key.pem";
+
+/// The kind of keys that an authority and its leaves have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyKind {
+    /// ECDSA on P-256: every tool reads it.
+    #[default]
+    EcdsaP256,
+    /// Ed25519: its signatures have one length, and so have handshakes. OpenSSL 3.0 does not read
+    /// the form in which such keys are saved here.
+    Ed25519,
+}
 
 /// The certificate authority of a cluster.
 pub struct Authority {
@@ -93,6 +104,14 @@ impl Authority {
     /// # Errors
     /// [`CertsError::Making`] if there is no randomness.
     pub fn create(cluster: ClusterId) -> Result<Self, CertsError> {
+        Self::create_with(cluster, KeyKind::default())
+    }
+
+    /// [`Authority::create`] with keys of some kind.
+    ///
+    /// # Errors
+    /// [`CertsError::Making`] if there is no randomness.
+    pub fn create_with(cluster: ClusterId, keys: KeyKind) -> Result<Self, CertsError> {
         let mut params = params(AUTHORITY_LIFE)?;
         // Two authorities of one cluster, one following the other, must not have one name: a
         // certificate would be tried against the wrong one and seem forged rather than foreign.
@@ -101,7 +120,10 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = new_key()?;
+        let key = KeyPair::generate_for(match keys {
+            KeyKind::EcdsaP256 => &PKCS_ECDSA_P256_SHA256,
+            KeyKind::Ed25519 => &PKCS_ED25519,
+        })?;
         let pem = params.self_signed(&key)?.pem();
         Ok(Authority { pem, issuer: Issuer::new(params, key) })
     }
@@ -129,7 +151,7 @@ impl Authority {
         write(&folder.join(AUTHORITY_FILE), &self.pem, 0o644)
     }
 
-    /// Makes a certificate. Nodes may dial and listen with theirs, everybody else only dial.
+    /// Makes a certificate, with a key of the same kind as the authority's. Nodes may dial and listen with theirs, everybody else only dial.
     ///
     /// # Errors
     /// [`CertsError::Identity`] for a name that cannot stand in a certificate.
@@ -147,7 +169,7 @@ impl Authority {
             params.subject_alt_names.push(SanType::DnsName(name.try_into()?));
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
         }
-        let key = new_key()?;
+        let key = KeyPair::generate_for(self.issuer.key().algorithm())?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Leaf { certificate, key: key.serialize_pem(), authority: self.pem.clone() })
     }
@@ -166,10 +188,6 @@ impl Leaf {
     }
 }
 
-fn new_key() -> Result<KeyPair, rcgen::Error> {
-    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
-}
-
 fn params(life: Duration) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -177,6 +195,11 @@ fn params(life: Duration) -> Result<CertificateParams, rcgen::Error> {
     params.not_before = epoch + now.saturating_sub(BACKDATE);
     params.not_after = epoch + (now + life);
     params.distinguished_name = rcgen::DistinguishedName::new();
+    // Always of one length: positive, and the first byte is never 0.
+    let mut serial = [0; 16];
+    getrandom::fill(&mut serial).map_err(|_| rcgen::Error::RingUnspecified)?;
+    serial[0] = serial[0] & 0x3f | 0x40;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
     Ok(params)
 }
 
@@ -229,6 +252,15 @@ mod tests {
         assert_eq!(mode(&ca.join(AUTHORITY_KEY_FILE)), 0o600);
         assert_eq!(mode(&node), 0o700);
         assert_eq!(mode(&node.join(KEY_FILE)), 0o600);
+    }
+
+    #[test]
+    fn certificates_of_one_holder_have_one_size() {
+        let sizes = (0..20).map(|_| {
+            let authority = Authority::create_with(CLUSTER, KeyKind::Ed25519).unwrap();
+            authority.issue(&Identity::peer(CLUSTER, NodeId(1))).unwrap().certificate.len()
+        });
+        assert_eq!(sizes.collect::<std::collections::BTreeSet<_>>().len(), 1);
     }
 
     #[test]

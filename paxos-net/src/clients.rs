@@ -112,6 +112,7 @@ async fn converse(
         }
     };
     tokio::select! {
+        biased;
         reason = reading => reason,
         _ = line.outbox.drain_into(&mut send) => Close::DONE,
         () = line.overflow.notified() => {

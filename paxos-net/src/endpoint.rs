@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use paxos_core::{ClusterId, NodeId};
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{AsyncUdpSocket, ClientConfig, Connection, Incoming, Runtime, ServerConfig};
+use quinn::{AsyncUdpSocket, ClientConfig, Connection, Incoming, ServerConfig, TokioRuntime};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 use thiserror::Error;
@@ -24,6 +24,7 @@ use crate::identity::Role;
 use crate::limits::Limits;
 use crate::link::Link;
 use crate::lock::lock;
+use crate::network::{Entropy, Network};
 use crate::protocol::{Hello, VERSION};
 use crate::service::Service;
 use crate::tls::{self, TlsError};
@@ -113,6 +114,7 @@ pub(crate) struct Shared {
     pub(crate) quic: quinn::Endpoint,
     pub(crate) dialing: ClientConfig,
     pub(crate) counts: Counts,
+    pub(crate) entropy: Entropy,
     /// The run in which each peer was met last, by its incarnation.
     runs: Mutex<BTreeMap<NodeId, u64>>,
     peers: Mutex<BTreeMap<NodeId, Connection>>,
@@ -123,32 +125,24 @@ pub(crate) struct Shared {
 }
 
 impl Endpoint {
-    /// Listens on a port. Must be called within a tokio runtime.
+    /// Listens on a port of the system. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// See [`BindError`].
     pub fn bind(config: EndpointConfig) -> Result<Self, BindError> {
-        let address = config.bind;
-        let io = |error: io::Error| match error.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse { address },
-            _ => BindError::Io { address, error },
-        };
-        let runtime: Arc<dyn Runtime> = Arc::new(quinn::TokioRuntime);
-        let socket = UdpSocket::bind(address)
-            .and_then(|socket| runtime.wrap_udp_socket(socket))
-            .map_err(io)?;
-        Self::on_socket(config, socket, runtime)
+        Self::bind_on(config, &Network::default())
     }
 
-    /// Listens on any socket, which need not be one of the system. The address to bind is not used.
+    /// Listens on a port of any network.
     ///
     /// # Errors
     /// See [`BindError`].
-    pub fn on_socket(
-        config: EndpointConfig,
-        socket: Arc<dyn AsyncUdpSocket>,
-        runtime: Arc<dyn Runtime>,
-    ) -> Result<Self, BindError> {
+    pub fn bind_on(config: EndpointConfig, network: &Network) -> Result<Self, BindError> {
+        let address = config.bind;
+        let socket = network.sockets.open(address).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse { address },
+            _ => BindError::Io { address, error },
+        })?;
         let found = config.credentials.identity();
         let wanted = crate::identity::Identity::peer(config.cluster, config.node);
         if *found != wanted {
@@ -161,11 +155,13 @@ impl Endpoint {
         let mut dialing = ClientConfig::new(Arc::new(tls::dialing(&config.credentials, alpn)?));
         dialing.transport_config(Arc::new(config.limits.link()));
         let held = Arc::downgrade(&socket);
+        let mut keyed = keyed(config.credentials.key().secret_der());
+        keyed.rng_seed(network.entropy.quic_seed());
         let quic = quinn::Endpoint::new_with_abstract_socket(
-            keyed(config.credentials.key().secret_der()),
+            keyed,
             Some(server),
             socket,
-            runtime,
+            Arc::new(TokioRuntime),
         )
         .map_err(|error| BindError::Io { address: config.bind, error })?;
         let hello = Hello {
@@ -185,6 +181,7 @@ impl Endpoint {
             quic,
             dialing,
             counts: Counts::default(),
+            entropy: network.entropy.clone(),
             peers: Mutex::default(),
             runs: Mutex::default(),
             callers: Mutex::default(),

@@ -119,6 +119,7 @@ impl Inbound {
         let mut lanes = JoinSet::new();
         let ended = loop {
             tokio::select! {
+                biased;
                 stream = self.connection.accept_uni() => match stream {
                     Ok(stream) => { lanes.spawn(self.clone().read(stream)); }
                     Err(error) => break error,

@@ -28,9 +28,16 @@
 //! |---|---|
 //! | who is who | [`identity`], [`certs`], [`credentials`], [`tls`] |
 //! | what is said | [`protocol`], [`codec`], [`frame`] |
-//! | nodes | [`endpoint`], [`link`], [`service`], [`limits`], [`dial`], [`counts`] |
+//! | nodes | [`endpoint`], [`link`], [`service`], [`limits`], [`dial`], [`counts`], [`network`] |
 //! | clients | [`client`] |
 //! | files | [`cluster_file`], [`settings`], [`duration`] |
+//!
+//! # Repeatable runs
+//!
+//! A [`Network`] stands for everything below QUIC. On one that is simulated, with seeded
+//! [`Entropy`], under one thread's virtual clock, everything but key material repeats exactly.
+//! Invariant: no order is left to chance. Every `select!` says `biased`, and no unordered map is
+//! iterated.
 //!
 //! # Certificates in three lines
 //!
@@ -64,6 +71,7 @@ mod inbound;
 pub mod limits;
 pub mod link;
 mod lock;
+pub mod network;
 mod outbox;
 pub mod protocol;
 mod reader;
@@ -82,4 +90,5 @@ pub use endpoint::{BindError, Endpoint, EndpointConfig};
 pub use identity::{Identity, IdentityError, Role};
 pub use limits::Limits;
 pub use link::Link;
+pub use network::{Entropy, Network, Sockets};
 pub use service::{Caller, Replies, Service};

@@ -24,6 +24,7 @@ use crate::endpoint::Shared;
 use crate::frame::{self, PEER_FRAME_MAX};
 use crate::limits::Limits;
 use crate::lock::lock;
+use crate::network::Entropy;
 use crate::outbox::{NotQueued, Outbox};
 use crate::protocol::{HelloAnswer, LinkReport, PeerRefusal, Relay};
 use crate::reader::{Ended, FrameReader};
@@ -169,6 +170,7 @@ async fn keep_dialing(
     let mut pauses = Pauses::new(&shared.limits);
     while !shared.is_closing() {
         let dialed = tokio::select! {
+            biased;
             _ = alive.changed() => break,
             dialed = dial(&shared, &line) => dialed,
             () = nudged_late(&nudge) => continue,
@@ -180,6 +182,7 @@ async fn keep_dialing(
                 info!(to = %peer, address = %connection.remote_address(), "link up");
                 shared.service.link_changed(peer, true);
                 let words = tokio::select! {
+                    biased;
                     _ = alive.changed() => break,
                     words = carry(&connection, &line) => words,
                     words = restart(&shared, peer, run, &nudge) => words,
@@ -204,9 +207,10 @@ async fn keep_dialing(
             continue;
         }
         tokio::select! {
+            biased;
             _ = alive.changed() => break,
             () = nudge.notified() => {}
-            () = sleep(pauses.next()) => {}
+            () = sleep(pauses.next(&shared.entropy)) => {}
         }
     }
     if line.go_down() {
@@ -229,6 +233,7 @@ async fn nudged_late(nudge: &Notify) {
 /// Carries what is queued until the connection ends; says why it ended.
 async fn carry(connection: &Connection, line: &Line) -> String {
     tokio::select! {
+        biased;
         error = connection.closed() => close::words(&error),
         Err(error) = write(connection, &line.control, CONTROL) => error.to_string(),
         Err(error) = write(connection, &line.values, VALUES) => error.to_string(),
@@ -314,11 +319,11 @@ impl Pauses {
         Pauses { next: limits.redial_first, max: limits.redial_max }
     }
 
-    fn next(&mut self) -> Duration {
+    fn next(&mut self, entropy: &Entropy) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.max);
         // Without randomness the full pause will do.
-        let thousandths = getrandom::u32().map_or(1000, |random| 500 + random % 501);
-        pause * thousandths / 1000
+        let thousandths = entropy.draw().map_or(1000, |random| 500 + random % 501);
+        pause * thousandths as u32 / 1000
     }
 }

@@ -5,3 +5,4 @@
 pub mod checkers;
 pub mod processes;
 pub mod simulation;
+pub mod virtual_time;

@@ -21,7 +21,6 @@ use desk::Order;
 pub use desk::{Desk, GatewayOptions};
 pub use pending::Asker;
 
-use crate::clock;
 use crate::failure::Failure;
 use crate::messages::{Describe, GatewayInput, Halt, Notice};
 use crate::wiring::Wires;
@@ -94,7 +93,7 @@ impl GatewayActor {
     fn relay(&mut self, to: NodeId, relay: Relay) {
         let link = self.wires.links.get().and_then(|links| links.get(&to));
         if !link.is_some_and(|link| link.relay(&relay)) {
-            self.desk.relay_failed(clock::now(), relay);
+            self.desk.relay_failed(self.wires.clock.now(), relay);
         }
     }
 
@@ -167,7 +166,7 @@ impl Actor for GatewayActor {
     fn started(&mut self, context: &mut Context<Self>) {
         context.set_mailbox_capacity(MAILBOX);
         context.run_interval(TICK, |actor, context| {
-            actor.desk.tick(clock::now());
+            actor.desk.tick(actor.wires.clock.now());
             actor.obey(context);
         });
         context.spawn(self.measure_reach());
@@ -195,7 +194,7 @@ impl Handler<GatewayInput> for GatewayActor {
     type Result = ();
 
     fn handle(&mut self, input: GatewayInput, context: &mut Context<Self>) {
-        let now = clock::now();
+        let now = self.wires.clock.now();
         match input {
             GatewayInput::Requests(caller, requests) => self.desk.requests(now, caller, requests),
             GatewayInput::Relayed(from, relay) => self.desk.relayed(now, from, relay),

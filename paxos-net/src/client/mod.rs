@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use paxos_core::{NodeId, Operation, Outcome, Rejection, SessionId, Slot, StateMachine};
+use quinn::TokioRuntime;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -26,6 +27,7 @@ use crate::cluster_file::ClusterFile;
 use crate::codec::{Codec, Protocol};
 use crate::credentials::Credentials;
 use crate::limits::Limits;
+use crate::network::Network;
 use crate::protocol::{Call, Consistency, NodeReport, Response};
 use crate::tls;
 
@@ -99,6 +101,14 @@ impl Client {
     /// [`ClientError::Configuration`], or [`ClientError::Certificate`] if it is for another
     /// cluster.
     pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
+        Self::new_on(config, &Network::default())
+    }
+
+    /// [`Client::new`] on any network.
+    ///
+    /// # Errors
+    /// [`ClientError::Configuration`].
+    pub fn new_on(config: ClientConfig, network: &Network) -> Result<Self, ClientError> {
         let wrong = ClientError::Configuration;
         let cluster = config.cluster.cluster;
         let identity = config.credentials.identity();
@@ -114,14 +124,20 @@ impl Client {
                 wrong(format!("{via} is not an address in the cluster file: add it there first"))
             })?),
         };
-        let quic = bind()
+        let quic = bind(network)
             .map_err(|error| wrong(format!("cannot open a UDP socket to talk from: {error}")))?;
         let alpn = Protocol::Client.alpn(config.codec);
         let crypto =
             tls::dialing(&config.credentials, alpn).map_err(|error| wrong(error.to_string()))?;
         let mut dialing = quinn::ClientConfig::new(Arc::new(crypto));
         dialing.transport_config(Arc::new(Limits::default().client()));
-        let dialer = Dialer { quic: quic.clone(), config: dialing, codec: config.codec, cluster };
+        let dialer = Dialer {
+            quic: quic.clone(),
+            config: dialing,
+            codec: config.codec,
+            cluster,
+            entropy: network.entropy.clone(),
+        };
         let nodes = Nodes::new(dialer, config.cluster.nodes.clone(), via, config.connections);
         let sessions = Sessions::new(config.sessions_max);
         let inner = Inner {
@@ -274,10 +290,13 @@ impl Client {
 }
 
 /// Prefers a socket that reaches both families.
-fn bind() -> std::io::Result<quinn::Endpoint> {
+fn bind(network: &Network) -> std::io::Result<quinn::Endpoint> {
     let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     let old = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    quinn::Endpoint::client(both).or_else(|_| quinn::Endpoint::client(old))
+    let socket = network.sockets.open(both).or_else(|_| network.sockets.open(old))?;
+    let mut config = quinn::EndpointConfig::default();
+    config.rng_seed(network.entropy.quic_seed());
+    quinn::Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Bytes, ClientError> {

@@ -140,7 +140,7 @@ impl Nodes {
         match leader.filter(good) {
             None if known.shuns(node) => {
                 let others: Vec<_> = known.addresses.keys().copied().filter(good).collect();
-                others.get(random() % others.len().max(1)).copied()
+                others.get(self.random() % others.len().max(1)).copied()
             }
             leader => leader,
         }
@@ -185,6 +185,7 @@ impl Nodes {
                 dials.spawn(async move { (node, nodes.dial(node, deadline).await) });
             }
             tokio::select! {
+                biased;
                 joined = dials.join_next() => match joined {
                     None => return None,
                     Some(Ok((_, Ok(wire)))) => return Some(wire),
@@ -206,9 +207,14 @@ impl Nodes {
         let known = lock(&self.known);
         let mut order: Vec<_> = known.addresses.keys().copied().collect();
         let count = order.len().max(1);
-        order.rotate_left(random() % count);
+        order.rotate_left(self.random() % count);
         order.sort_by_key(|node| (known.shuns(*node), known.leader != Some(*node)));
         order
+    }
+
+    /// Spreads clients over nodes; without randomness they all begin with the first.
+    fn random(&self) -> usize {
+        self.dialer.entropy.draw().map_or(0, |random| random as usize)
     }
 
     fn unreachable(&self, reasons: BTreeMap<NodeId, DialError>) -> ClientError {
@@ -233,9 +239,4 @@ impl Nodes {
 fn all_certificates(reasons: &Mutex<BTreeMap<NodeId, DialError>>) -> bool {
     let reasons = lock(reasons);
     !reasons.is_empty() && reasons.values().all(|error| matches!(error, DialError::Certificate(_)))
-}
-
-/// Spreads clients over nodes; without randomness they all begin with the first.
-fn random() -> usize {
-    getrandom::u32().map_or(0, |random| random as usize)
 }

@@ -1,6 +1,6 @@
 //! One connection to one node, shared by many calls.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::codec::Codec;
 use crate::dial::{self, DialError};
 use crate::frame::{CLIENT_FRAME_MAX, FrameTooLarge};
 use crate::lock::lock;
+use crate::network::Entropy;
 use crate::outbox::{NotQueued, Outbox};
 use crate::protocol::{Call, ClientHello, ClientRequest, ClientResponse, ClientWelcome, VERSION};
 use crate::reader::{Ended, FrameReader};
@@ -49,7 +50,7 @@ struct Line {
 
 #[derive(Default)]
 struct Waiting {
-    calls: HashMap<u64, oneshot::Sender<ClientResponse>>,
+    calls: BTreeMap<u64, oneshot::Sender<ClientResponse>>,
     closed: Option<String>,
 }
 
@@ -74,6 +75,7 @@ pub(crate) struct Dialer {
     pub(crate) config: quinn::ClientConfig,
     pub(crate) codec: Codec,
     pub(crate) cluster: ClusterId,
+    pub(crate) entropy: Entropy,
 }
 
 impl Dialer {
@@ -206,6 +208,7 @@ impl Line {
             }
         };
         let words = tokio::select! {
+            biased;
             words = reading => words,
             _ = self.outbox.drain_into(&mut send) => close::words(&self.connection.closed().await),
             words = self.watch() => words,

@@ -10,5 +10,6 @@ mod plan;
 mod trouble;
 mod world;
 
+pub use client::Sum;
 pub use plan::{Faults, Plan, Rhythm, TROUBLES, Trouble};
 pub use world::{PROGRESS_WITHIN, Report, run, run_as, run_telling};

@@ -1,0 +1,59 @@
+//! What a node stands on: everything that it does not decide itself.
+
+use std::path::Path;
+
+use paxos_net::{Credentials, Network};
+
+use crate::bootstrap::DATA;
+use crate::clock::Clock;
+use crate::log::{Directory, DirectoryLock, Disk, LockError, OpenError};
+use crate::log_actor::Writes;
+use crate::node::StartError;
+use crate::observer::Observer;
+
+/// Disk, clock, network, credentials. [`Ground::of_folder`] is the real one; with another, the same
+/// node runs in virtual time.
+pub struct Ground {
+    /// The node's certificate.
+    pub credentials: Credentials,
+    /// Its data directory.
+    pub disk: Box<dyn Disk + Send>,
+    /// The right to use it, where others could.
+    pub lock: Option<DirectoryLock>,
+    /// Where it waits for the disk.
+    pub writes: Writes,
+    /// Its time.
+    pub clock: Clock,
+    /// Sockets and chance.
+    pub network: Network,
+    /// Who is shown what happens.
+    pub observer: Option<Observer>,
+}
+
+impl Ground {
+    /// The system, and a node's folder with certificate, key and data directory.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn of_folder(folder: &Path) -> Result<Self, StartError> {
+        let data = folder.join(DATA);
+        Ok(Ground {
+            credentials: Credentials::load(folder)?,
+            lock: Some(lock(&data)?),
+            disk: Box::new(Directory::new(&data)),
+            writes: Writes::Thread,
+            clock: Clock::Machine,
+            network: Network::default(),
+            observer: None,
+        })
+    }
+}
+
+fn lock(data: &Path) -> Result<DirectoryLock, StartError> {
+    match DirectoryLock::acquire(data) {
+        Err(LockError::NoDirectory { path }) => {
+            Err(StartError::Open(OpenError::LostMemory { path }))
+        }
+        other => Ok(other?),
+    }
+}
