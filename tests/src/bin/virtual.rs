@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -156,8 +156,8 @@ fn gather(told: &Receiver<Line>, count: u64) -> BTreeMap<u64, String> {
 fn supervise(mut seeds: Range<u64>, tell: &Sender<Line>) {
     while !seeds.is_empty() {
         let broken = match attempt(&mut seeds, tell) {
-            Ok(()) if seeds.is_empty() => return,
-            Ok(()) => "the process ended: a panic, by its standard error".to_owned(),
+            Ok(_) if seeds.is_empty() => return,
+            Ok(status) => format!("its process ended with {status}; standard error may say why"),
             Err(error) => error,
         };
         let seed = seeds.start;
@@ -167,7 +167,7 @@ fn supervise(mut seeds: Range<u64>, tell: &Sender<Line>) {
     }
 }
 
-fn attempt(seeds: &mut Range<u64>, tell: &Sender<Line>) -> Result<(), String> {
+fn attempt(seeds: &mut Range<u64>, tell: &Sender<Line>) -> Result<ExitStatus, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut child = Command::new(program)
         .args(["--worker", &format!("{}..{}", seeds.start, seeds.end)])
@@ -183,22 +183,22 @@ fn attempt(seeds: &mut Range<u64>, tell: &Sender<Line>) -> Result<(), String> {
                 .try_for_each(|line| said.send(line))
         });
     }
-    let ended = loop {
+    let stuck = loop {
         match heard.recv_timeout(STUCK) {
             Ok(line) => {
                 let Some(line) = line_of(&line) else { continue };
                 seeds.start = line.seed + 1;
                 tell.send(line).ok();
             }
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break Ok(()),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break None,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
                 child.kill().ok();
-                break Err(format!("no end within {STUCK:?} of real time"));
+                break Some(format!("no end within {STUCK:?} of real time"));
             }
         }
     };
-    child.wait().ok();
-    ended
+    let ended = child.wait().map_err(|error| error.to_string());
+    stuck.map_or(ended, Err)
 }
 
 fn line_of(text: &str) -> Option<Line> {
