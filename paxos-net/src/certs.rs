@@ -151,7 +151,8 @@ impl Authority {
         write(&folder.join(AUTHORITY_FILE), &self.pem, 0o644)
     }
 
-    /// Makes a certificate, with a key of the same kind as the authority's. Nodes may dial and listen with theirs, everybody else only dial.
+    /// Makes a certificate, with a key of the same kind as the authority's. Nodes may dial and
+    /// listen with theirs, everybody else only dial.
     ///
     /// # Errors
     /// [`CertsError::Identity`] for a name that cannot stand in a certificate.
