@@ -308,14 +308,13 @@ impl<S: StateMachine> Node<S> {
         let policy = HeartbeatPolicy::new(me, incarnation, leadership, genesis.clone(), seed, now);
         let advanced = learner.advanced();
         let applied = replica.applied();
-        let role = |wires: &Wires| wires.clone();
         let acceptor = Acceptor::recover(me, AcceptorOptions::default(), &recovered);
-        contexts.acceptor.run(RoleActor::new("acceptor", acceptor, role(&wires)));
+        contexts.acceptor.run(RoleActor::new("acceptor", acceptor, wires.clone()));
         let proposer = Proposer::new(me, incarnation, proposer, genesis.clone());
-        contexts.proposer.run(RoleActor::new("proposer", proposer, role(&wires)));
-        contexts.learner.run(RoleActor::new("learner", learner, role(&wires)));
+        contexts.proposer.run(RoleActor::new("proposer", proposer, wires.clone()));
+        contexts.learner.run(RoleActor::new("learner", learner, wires.clone()));
         let elector = Elector::new(me, policy);
-        contexts.elector.run(RoleActor::new("leadership", elector, role(&wires)));
+        contexts.elector.run(RoleActor::new("leadership", elector, wires.clone()));
         contexts.log.run(log);
         contexts.apply.run(ApplyActor::new(replica, genesis, wires.clone()));
         contexts.gateway.run(GatewayActor::new(

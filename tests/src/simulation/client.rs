@@ -117,7 +117,7 @@ impl Client {
             Wish::Add(by) => Operation::Run {
                 session: self.session?,
                 sequence: self.sequence,
-                command: Bytes::from(postcard(&by)),
+                command: postcard::to_stdvec(&by).ok()?.into(),
             },
             Wish::Read => return None,
         };
@@ -150,16 +150,4 @@ impl Client {
         self.left -= 1;
         self.history.push(Call { invoked: invoked.0, answered: Some(now.0), action });
     }
-}
-
-fn postcard(by: &u64) -> Vec<u8> {
-    // Varint, as the state machine's command is encoded.
-    let mut bytes = Vec::new();
-    let mut rest = *by;
-    while rest >= 0x80 {
-        bytes.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    bytes.push(rest as u8);
-    bytes
 }

@@ -434,7 +434,9 @@ impl<'a> World<'a> {
         }
         let value = match outcome {
             Outcome::Opened(session) => session.0,
-            Outcome::Replied(reply) => varint(reply),
+            Outcome::Replied(reply) => {
+                postcard::from_bytes(reply).map_err(|error| format!("no reply: {error}"))?
+            }
             other => return Err(format!("client {id} was answered {other:?}")),
         };
         self.answer(id, value);
@@ -549,9 +551,4 @@ impl<'a> World<'a> {
             lasted: self.now.since(Time(0)),
         })
     }
-}
-
-fn varint(bytes: &[u8]) -> u64 {
-    let low = |(place, byte): (usize, &u8)| u64::from(byte & 0x7f) << (7 * place);
-    bytes.iter().enumerate().map(low).sum()
 }
