@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use paxos_core::{Envelope, Input, Message, NodeId, RoleKind};
+use paxos_core::{Envelope, Input, Message, NodeId, RoleKind, Time};
 
 use super::network;
 use super::node::Running;
 use super::plan::Trouble;
-use super::world::{Event, World};
+use super::world::{Event, FAULTS_LATE_BY, World};
 use crate::checkers::recovery;
 
 impl World<'_> {
@@ -20,7 +20,7 @@ impl World<'_> {
     }
 
     pub(super) fn befall(&mut self, trouble: Trouble) -> Result<(), String> {
-        if self.healed {
+        if self.healed.is_some() {
             return Ok(());
         }
         let lasts = self.plan.troubles.get(&trouble).map(|rhythm| rhythm.lasts);
@@ -245,9 +245,15 @@ impl World<'_> {
         self.input(node, RoleKind::Leadership, Input::Timeout)
     }
 
-    /// Faults end: links carry, disks have room, nodes wake.
+    /// Faults end, once all that were planned have happened: links carry, disks have room, nodes
+    /// wake.
     pub(super) fn heal(&mut self) -> Result<(), String> {
-        self.healed = true;
+        let late = self.now.since(Time(0).after(self.plan.faults_for));
+        if late < FAULTS_LATE_BY && !self.faults.missing(&self.plan).is_empty() {
+            self.at(Duration::from_secs(1), Event::Heal);
+            return Ok(());
+        }
+        self.healed = Some(self.now);
         self.cuts.clear();
         for host in self.hosts.values_mut() {
             host.paused_until = host.paused_until.min(self.now);

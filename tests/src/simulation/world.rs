@@ -43,6 +43,9 @@ pub struct Report {
 /// Virtual time that a healed cluster may take to answer everything and to agree.
 pub const PROGRESS_WITHIN: Duration = Duration::from_secs(120);
 
+/// Virtual time that is added, second by second, until every planned fault has happened.
+pub(super) const FAULTS_LATE_BY: Duration = Duration::from_secs(30);
+
 /// A run that makes more events than this is stuck in one moment.
 const EVENTS_MAX: u64 = 20_000_000;
 
@@ -113,7 +116,8 @@ pub(super) struct World<'a> {
     pub(super) replication: Replication,
     pub(super) faults: Faults,
     leaders: BTreeSet<paxos_core::Ballot>,
-    pub(super) healed: bool,
+    /// When faults ended.
+    pub(super) healed: Option<Time>,
     hash: DefaultHasher,
     tell: Option<&'a mut dyn FnMut(&str)>,
 }
@@ -150,7 +154,7 @@ impl<'a> World<'a> {
             replication: Replication::default(),
             faults: Faults::default(),
             leaders: BTreeSet::new(),
-            healed: false,
+            healed: None,
             hash: DefaultHasher::new(),
             tell,
             plan,
@@ -164,7 +168,6 @@ impl<'a> World<'a> {
         self.at(self.plan.faults_for, Event::Heal);
         let troubles: Vec<_> = self.plan.troubles.keys().copied().collect();
         troubles.into_iter().for_each(|trouble| self.plan_trouble(trouble));
-        let end = Time(0).after(self.plan.faults_for + PROGRESS_WITHIN);
         while let Some(Reverse((time, order, event))) = self.events.pop() {
             if order > EVENTS_MAX {
                 return Err(format!("events without end, the last: {event:?}"));
@@ -175,10 +178,10 @@ impl<'a> World<'a> {
             }
             (time, order, &event).hash(&mut self.hash);
             self.happen(event).map_err(|broken| format!("at {time}: {broken}"))?;
-            if self.healed && self.is_done() {
+            if self.healed.is_some() && self.is_done() {
                 return self.finish();
             }
-            if time > end {
+            if self.healed.is_some_and(|healed| time > healed.after(PROGRESS_WITHIN)) {
                 return Err(format!("no progress after healing: {}", self.stuck()));
             }
         }
@@ -195,7 +198,7 @@ impl<'a> World<'a> {
     }
 
     fn chance(&mut self, per_mille: u64) -> bool {
-        !self.healed && self.random.below(1000) < per_mille
+        self.healed.is_none() && self.random.below(1000) < per_mille
     }
 
     /// Tells one line of the trace, if anybody listens.
@@ -383,7 +386,7 @@ impl<'a> World<'a> {
 
     /// The disk takes its time.
     fn spin(&mut self, node: NodeId) {
-        let slow = if self.random.below(50) == 0 && !self.healed { 10 } else { 1 };
+        let slow = if self.random.below(50) == 0 && self.healed.is_none() { 10 } else { 1 };
         let delay = self.upto(self.plan.sync) * slow;
         if let Some(running) = self.running.get(&node) {
             self.at(delay, Event::Synced(node, running.incarnation()));
