@@ -181,7 +181,9 @@ impl World<'_> {
             .collect();
         let nodes: Vec<_> = left.iter().map(|(node, _)| *node).collect();
         let quorums = &self.plan.membership.quorums;
-        quorums.is_phase1(&nodes)
+        // One alone would have no network left to suffer from.
+        nodes.len() > 1
+            && quorums.is_phase1(&nodes)
             && quorums.is_phase2(&nodes)
             && left.iter().any(|(_, role)| role.learns())
     }
