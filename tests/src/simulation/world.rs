@@ -197,8 +197,12 @@ impl<'a> World<'a> {
         self.random.duration_below(bound)
     }
 
-    fn chance(&mut self, per_mille: u64) -> bool {
-        self.healed.is_none() && self.random.below(1000) < per_mille
+    /// Whether a message suffers what so many in a thousand suffer and `happened` did so far. When
+    /// faults should have ended without one, the next does.
+    fn chance(&mut self, per_mille: u64, happened: u64) -> bool {
+        let overdue =
+            per_mille > 0 && happened == 0 && self.now > Time(0).after(self.plan.faults_for);
+        self.healed.is_none() && (self.random.below(1000) < per_mille || overdue)
     }
 
     /// Tells one line of the trace, if anybody listens.
@@ -341,18 +345,18 @@ impl<'a> World<'a> {
             return Ok(());
         }
         let loss = self.plan.loss_to.get(&envelope.to).copied().unwrap_or(self.plan.loss);
-        if self.chance(loss) {
+        if self.chance(loss, self.faults.lost) {
             self.faults.lost += 1;
             return Ok(());
         }
-        if self.chance(self.plan.duplication) {
+        if self.chance(self.plan.duplication, self.faults.duplicated) {
             self.faults.duplicated += 1;
             let bound = if self.random.below(10) == 0 { 60 } else { 2 };
             let delay = self.upto(Duration::from_secs(bound));
             self.post(delay, envelope.clone());
         }
         let mut delay = Duration::from_micros(50) + self.upto(self.plan.latency);
-        if self.chance(self.plan.reordering) {
+        if self.chance(self.plan.reordering, self.faults.reordered) {
             self.faults.reordered += 1;
             delay += self.upto(Duration::from_millis(300));
         }
