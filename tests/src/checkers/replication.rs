@@ -1,9 +1,10 @@
 //! What every node applies: in order, without gaps, only what clients sent, and to equal states.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 use paxos_core::{NodeId, Slot, Value};
+use rustc_hash::FxHasher;
 
 /// Watches what nodes apply.
 #[derive(Debug, Default)]
@@ -14,7 +15,7 @@ pub struct Replication {
 }
 
 fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = FxHasher::default();
     value.hash(&mut hasher);
     hasher.finish()
 }

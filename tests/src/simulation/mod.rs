@@ -4,6 +4,7 @@
 
 mod client;
 mod clock;
+mod events;
 pub mod network;
 mod node;
 mod plan;

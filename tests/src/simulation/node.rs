@@ -1,18 +1,18 @@
 //! One simulated node: its disk, its clock and, while it runs, its roles and the production log.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use paxos_actors::log::{self, DataIdentity, Log, LogError, LogOptions, MemoryDisk};
 use paxos_core::{
-    Acceptor, AcceptorOptions, ClusterId, Configurations, Effect, Elector, Envelope,
-    HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner, LearnerOptions, MemberRole,
-    Membership, NodeId, Persist, Proposer, ProposerOptions, Record, Recovered, Replica, Role,
-    RoleKind, Slot, Status, Time,
+    Acceptor, ClusterId, Configurations, Effect, Elector, Envelope, HeartbeatOptions,
+    HeartbeatPolicy, Input, Inside, Learner, LearnerOptions, MemberRole, Membership, NodeId,
+    Persist, Proposer, Record, Recovered, Replica, Role, RoleKind, Slot, Status, Time,
 };
 
 use super::client::Sum;
 use super::clock::Clock;
+use super::plan::Plan;
 
 const CLUSTER: ClusterId = ClusterId(7);
 const SEGMENT: u64 = 32 << 10;
@@ -57,18 +57,26 @@ impl Host {
     ///
     /// # Errors
     /// Why its log says that it must not.
-    pub fn start(
-        &self,
-        genesis: &Membership,
-        seed: u64,
-        now: Time,
-    ) -> Result<(Running, Recovered), String> {
+    pub fn start(&self, plan: &Plan, seed: u64, now: Time) -> Result<(Running, Recovered), String> {
         let options = LogOptions { segment_bytes: SEGMENT };
         let (log, recovered, _) = Log::open(Box::new(self.disk.clone()), CLUSTER, self.me, options)
             .map_err(|error| error.to_string())?;
-        let running = Running::new(self, log, &recovered, genesis, seed, self.clock.shows(now));
+        let running = Running::new(self, log, &recovered, plan, seed, self.clock.shows(now));
         Ok((running, recovered))
     }
+}
+
+/// Every role, in the order of its timer's place.
+pub const ROLE_KINDS: [RoleKind; 4] =
+    [RoleKind::Acceptor, RoleKind::Proposer, RoleKind::Learner, RoleKind::Leadership];
+
+/// When a role wants to be called, and when the world calls next.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timer {
+    /// The role's deadline, by the node's clock.
+    pub deadline: Option<Time>,
+    /// The next ring that is on its way, in the time of the world.
+    pub rings: Option<Time>,
 }
 
 /// The volatile part of a node.
@@ -83,8 +91,7 @@ pub struct Running {
     log: Log,
     queue: VecDeque<Persist>,
     writing: Vec<Persist>,
-    /// When each role's timer rings, by the node's clock.
-    pub armed: BTreeMap<RoleKind, Time>,
+    timers: [Timer; 4],
     /// What its other roles must hear first.
     pub hello: Option<Inside>,
 }
@@ -94,24 +101,24 @@ impl Running {
         host: &Host,
         log: Log,
         recovered: &Recovered,
-        genesis: &Membership,
+        plan: &Plan,
         seed: u64,
         now: Time,
     ) -> Self {
         let (me, run) = (host.me, log.incarnation());
+        let (genesis, settings) = (&plan.membership, plan.settings.clone());
         let known = || Configurations::genesis(genesis.clone());
-        let heartbeat =
-            HeartbeatOptions { campaigns: host.role.learns(), ..HeartbeatOptions::default() };
+        let heartbeat = HeartbeatOptions { campaigns: host.role.learns(), ..settings.heartbeat };
         let policy = HeartbeatPolicy::new(me, run, heartbeat, known(), seed, now);
         let beside_acceptor = host.role.accepts();
-        let options = LearnerOptions { beside_acceptor, ..LearnerOptions::default() };
+        let options = LearnerOptions { beside_acceptor, ..settings.learner };
         let learner = host.role.learns().then(|| Learner::recover(me, options, known(), recovered));
         let mut replica = Replica::new();
         for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(Slot::FIRST)) {
             replica.apply(slot, value, genesis.sessions_max);
         }
-        let acceptor = || Acceptor::recover(me, AcceptorOptions::default(), recovered);
-        let proposer = || Proposer::new(me, run, ProposerOptions::default(), known());
+        let acceptor = || Acceptor::recover(me, settings.acceptor.clone(), recovered);
+        let proposer = || Proposer::new(me, run, settings.proposer.clone(), known());
         Running {
             acceptor: host.role.accepts().then(acceptor),
             proposer: host.role.learns().then(proposer),
@@ -122,7 +129,7 @@ impl Running {
             log,
             queue: VecDeque::new(),
             writing: Vec::new(),
-            armed: BTreeMap::new(),
+            timers: Default::default(),
         }
     }
 
@@ -140,22 +147,16 @@ impl Running {
         }
     }
 
-    /// Hands an input to a role; answers its effects, and when its timer must ring if that changed.
-    pub fn handle(
-        &mut self,
-        kind: RoleKind,
-        now: Time,
-        input: Input,
-    ) -> (Vec<Effect>, Option<Time>) {
-        let mut effects = Vec::new();
-        let Some(role) = self.role(kind) else { return (effects, None) };
-        role.handle(now, input, &mut effects);
-        let deadline = role.next_deadline();
-        let before = match deadline {
-            Some(deadline) => self.armed.insert(kind, deadline),
-            None => self.armed.remove(&kind),
-        };
-        (effects, deadline.filter(|deadline| before != Some(*deadline)))
+    /// Hands an input to a role, which adds its effects.
+    pub fn handle(&mut self, kind: RoleKind, now: Time, input: Input, effects: &mut Vec<Effect>) {
+        let Some(role) = self.role(kind) else { return };
+        role.handle(now, input, effects);
+        self.timers[kind as usize].deadline = role.next_deadline();
+    }
+
+    /// The timer of a role.
+    pub fn timer(&mut self, kind: RoleKind) -> &mut Timer {
+        &mut self.timers[kind as usize]
     }
 
     /// The first slot that the learner does not know to be chosen; `None` for a witness.

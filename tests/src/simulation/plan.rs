@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use paxos_core::{Member, MemberRole, Membership, NodeId, Quorums, Random};
+use paxos_core::{
+    AcceptorOptions, HeartbeatOptions, LearnerOptions, Member, MemberRole, Membership, NodeId,
+    ProposerOptions, Quorums, Random,
+};
 
 /// One run, drawn from a seed.
 #[derive(Clone, Debug)]
@@ -37,6 +40,52 @@ pub struct Plan {
     pub drift: bool,
     /// Faults are on for this long; then the world is healed.
     pub faults_for: Duration,
+    /// What every node is set to.
+    pub settings: Settings,
+}
+
+/// The options of a node's roles.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Of its acceptor.
+    pub acceptor: AcceptorOptions,
+    /// Of its proposer.
+    pub proposer: ProposerOptions,
+    /// Of its learner.
+    pub learner: LearnerOptions,
+    /// Of its leadership.
+    pub heartbeat: HeartbeatOptions,
+}
+
+impl Settings {
+    /// Time-outs as by default in half of the plans, and up to four times as long, as between far
+    /// places; limits as by default in half of the plans, and so tight that they matter.
+    fn draw(random: &mut Random) -> Self {
+        let mut settings = Settings::default();
+        let slower = 1 + random.below(7).saturating_sub(3) as u32;
+        let Settings { acceptor, proposer, learner, heartbeat } = &mut settings;
+        for time in [
+            &mut proposer.retransmit,
+            &mut proposer.confirm_every,
+            &mut proposer.patience,
+            &mut learner.fetch_after,
+            &mut learner.fetch_timeout,
+            &mut heartbeat.interval,
+            &mut heartbeat.suspect_after,
+            &mut heartbeat.spread,
+        ] {
+            *time *= slower;
+        }
+        let (tight, in_flight) = (random.below(2) == 0, 1 + random.below(8));
+        let (queue, values) = (1 + random.below(8), 1 + random.below(8));
+        if tight {
+            proposer.in_flight_max = in_flight as usize;
+            proposer.queue_max = queue as usize;
+            learner.fill_values = values as usize;
+            acceptor.page_values = values as usize;
+        }
+        settings
+    }
 }
 
 /// How often, and for how long.
@@ -101,11 +150,11 @@ impl Plan {
     /// The plan of a seed.
     pub fn draw(random: &mut Random) -> Self {
         let membership = membership(random);
-        let faults_for = between(random, 6000, 30_000);
+        let faults_for = between(random, 15_000, 75_000);
         let mut troubles = BTreeMap::new();
         for trouble in TROUBLES {
             // The draws are made for every kind, so that leaving one out changes no other.
-            let (chosen, part) = (random.below(10), 4 + random.below(8));
+            let (chosen, part) = (random.below(10), 6 + random.below(8));
             let lasts = between(random, 20, 2500);
             let alone = membership.members.len() == 1;
             let likely = if matches!(trouble, Trouble::Crash) { 7 } else { 3 };
@@ -118,10 +167,13 @@ impl Plan {
             0 => 0,
             _ => 20 + random.below(most),
         };
+        // Some clients are done early, others work until the faults end, or beyond.
+        let operations = 60 + random.below(80);
+        let think = faults_for * (1 + random.below(50)) as u32 / (20 * operations as u32);
         Plan {
             clients: 3 + random.below(6),
-            operations: 60 + random.below(80),
-            think: between(random, 1, 200),
+            operations,
+            think,
             latency: Duration::from_micros(100 + random.below(20_000)),
             loss: rate(random, 200),
             loss_to: BTreeMap::new(),
@@ -131,6 +183,7 @@ impl Plan {
             drift: random.below(3) == 0,
             troubles,
             faults_for,
+            settings: Settings::draw(random),
             membership,
         }
     }

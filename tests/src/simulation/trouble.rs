@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use paxos_core::{Envelope, Input, Message, NodeId, RoleKind, Time};
 
+use super::events::Event;
 use super::network;
-use super::node::Running;
+use super::node::{ROLE_KINDS, Running};
 use super::plan::Trouble;
-use super::world::{Event, FAULTS_LATE_BY, World};
+use super::world::{FAULTS_LATE_BY, World};
 use crate::checkers::recovery;
 
 impl World<'_> {
@@ -47,7 +48,7 @@ impl World<'_> {
             self.plan_trouble(trouble);
         } else {
             // The victim was down already, say: soon again.
-            let delay = self.upto(Duration::from_millis(100));
+            let delay = self.upto(Duration::from_secs(1));
             self.at(delay, Event::Befall(trouble));
         }
         Ok(())
@@ -56,7 +57,7 @@ impl World<'_> {
     /// Ends a node's run. Whether it does so in peace decides what its disk keeps.
     pub(super) fn stop(&mut self, node: NodeId, in_peace: bool) {
         let Some(mut running) = self.running.remove(&node) else { return };
-        self.forget_inside(node);
+        self.waiting_reads.retain(|(reader, _), _| *reader != node);
         let Some(host) = self.hosts.get_mut(&node) else { return };
         let busy = running.waiting() > 0;
         if in_peace {
@@ -189,15 +190,9 @@ impl World<'_> {
     }
 
     fn jump(&mut self, node: NodeId, by: Duration) -> bool {
-        let now = self.now;
         let Some(host) = self.hosts.get_mut(&node) else { return false };
         host.clock.jump(by);
-        let clock = host.clock;
-        let Some(running) = self.running.get(&node) else { return true };
-        let rings: Vec<_> = running.armed.iter().map(|(kind, at)| (*kind, *at)).collect();
-        for (kind, deadline) in rings {
-            self.at(clock.until(deadline, now), Event::Ring(node, kind));
-        }
+        ROLE_KINDS.into_iter().for_each(|kind| self.arm(node, kind));
         true
     }
 
@@ -212,7 +207,7 @@ impl World<'_> {
             self.at(delay, Event::Restart(node));
             return Ok(());
         }
-        let (running, recovered) = match host.start(&self.plan.membership, seed, now) {
+        let (running, recovered) = match host.start(&self.plan, seed, now) {
             Ok(started) => started,
             Err(words) => {
                 host.lost = true;

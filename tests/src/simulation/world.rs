@@ -1,18 +1,19 @@
 //! The simulated world: events in order of virtual time, and the driver's contract around the
 //! roles.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use paxos_core::{
     Applied, Effect, Envelope, Input, Message, NodeId, Outcome, Persist, Random, RoleKind, Slot,
     Time, Value, receivers,
 };
+use rustc_hash::FxHasher;
 
 use super::client::{Client, Wish};
 use super::clock::Clock;
+use super::events::{Event, Events};
 use super::network::Cuts;
 use super::node::{Host, Running};
 use super::plan::{Faults, Plan, Trouble};
@@ -86,26 +87,12 @@ pub fn run_telling(
     World::new(seed, change, Some(tell)).run()
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Event {
-    Deliver(u64),
-    Ring(NodeId, RoleKind),
-    Synced(NodeId, u64),
-    Befall(Trouble),
-    Restart(NodeId),
-    Mend(u64),
-    Begin(usize),
-    Impatient(usize, u64),
-    Heal,
-}
-
 pub(super) struct World<'a> {
     pub(super) now: Time,
     pub(super) random: Random,
     pub(super) plan: Plan,
-    events: BinaryHeap<Reverse<(Time, u64, Event)>>,
-    events_made: u64,
-    mail: BTreeMap<u64, Envelope>,
+    events: Events,
+    effects: Vec<Effect>,
     pub(super) hosts: BTreeMap<NodeId, Host>,
     pub(super) running: BTreeMap<NodeId, Running>,
     pub(super) cuts: BTreeMap<u64, Cuts>,
@@ -118,7 +105,7 @@ pub(super) struct World<'a> {
     leaders: BTreeSet<paxos_core::Ballot>,
     /// When faults ended.
     pub(super) healed: Option<Time>,
-    hash: DefaultHasher,
+    hash: FxHasher,
     tell: Option<&'a mut dyn FnMut(&str)>,
 }
 
@@ -141,9 +128,8 @@ impl<'a> World<'a> {
         World {
             now: Time(0),
             random,
-            events: BinaryHeap::new(),
-            events_made: 0,
-            mail: BTreeMap::new(),
+            events: Events::default(),
+            effects: Vec::new(),
             hosts,
             running: BTreeMap::new(),
             cuts: BTreeMap::new(),
@@ -155,7 +141,7 @@ impl<'a> World<'a> {
             faults: Faults::default(),
             leaders: BTreeSet::new(),
             healed: None,
-            hash: DefaultHasher::new(),
+            hash: FxHasher::default(),
             tell,
             plan,
         }
@@ -168,15 +154,13 @@ impl<'a> World<'a> {
         self.at(self.plan.faults_for, Event::Heal);
         let troubles: Vec<_> = self.plan.troubles.keys().copied().collect();
         troubles.into_iter().for_each(|trouble| self.plan_trouble(trouble));
-        while let Some(Reverse((time, order, event))) = self.events.pop() {
+        while let Some((time, order, event)) = self.events.next() {
             if order > EVENTS_MAX {
                 return Err(format!("events without end, the last: {event:?}"));
             }
             self.now = time;
-            if self.postponed(&event) {
-                continue;
-            }
-            (time, order, &event).hash(&mut self.hash);
+            let Some(event) = self.unless_paused(event) else { continue };
+            (time, order).hash(&mut self.hash);
             self.happen(event).map_err(|broken| format!("at {time}: {broken}"))?;
             if self.healed.is_some() && self.is_done() {
                 return self.finish();
@@ -189,8 +173,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn at(&mut self, delay: Duration, event: Event) {
-        self.events_made += 1;
-        self.events.push(Reverse((self.now.after(delay), self.events_made, event)));
+        self.events.add(self.now.after(delay), event);
     }
 
     pub(super) fn upto(&mut self, bound: Duration) -> Duration {
@@ -214,24 +197,24 @@ impl<'a> World<'a> {
     }
 
     /// A node that stands still does not notice: what concerns it happens when it goes on.
-    fn postponed(&mut self, event: &Event) -> bool {
-        let node = match event {
-            Event::Deliver(mail) => self.mail.get(mail).map(|envelope| envelope.to),
-            Event::Ring(node, _) | Event::Synced(node, _) => Some(*node),
-            _ => None,
+    fn unless_paused(&mut self, event: Event) -> Option<Event> {
+        let node = match &event {
+            Event::Deliver(envelope, _) => envelope.to,
+            Event::Ring(node, _) | Event::Synced(node, _) => *node,
+            _ => return Some(event),
         };
-        let host = node.and_then(|node| self.hosts.get(&node));
-        let Some(until) = host.map(|host| host.paused_until).filter(|until| *until > self.now)
-        else {
-            return false;
-        };
-        self.at(until.since(self.now), event.clone());
-        true
+        match self.hosts.get(&node) {
+            Some(host) if host.paused_until > self.now => {
+                self.at(host.paused_until.since(self.now), event);
+                None
+            }
+            _ => Some(event),
+        }
     }
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Deliver(mail) => self.deliver(mail),
+            Event::Deliver(envelope, run) => self.deliver(*envelope, run),
             Event::Ring(node, kind) => self.ring(node, kind),
             Event::Synced(node, incarnation) => self.synced(node, incarnation),
             Event::Befall(trouble) => self.befall(trouble),
@@ -258,29 +241,54 @@ impl<'a> World<'a> {
         }
     }
 
-    fn deliver(&mut self, mail: u64) -> Result<(), String> {
-        let Some(envelope) = self.mail.remove(&mail) else { return Ok(()) };
+    fn deliver(&mut self, envelope: Envelope, run: u64) -> Result<(), String> {
+        let Some(running) = self.running.get(&envelope.to) else { return Ok(()) };
+        if envelope.from == envelope.to && running.incarnation() != run {
+            return Ok(());
+        }
         envelope.hash(&mut self.hash);
         self.told(envelope.to, || envelope.to_string());
         let Envelope { from, to, message } = envelope;
-        for kind in receivers(&message) {
+        let [others @ .., last] = receivers(&message) else { return Ok(()) };
+        for kind in others {
             self.input(to, *kind, Input::Message(from, message.clone()))?;
         }
-        Ok(())
+        self.input(to, *last, Input::Message(from, message))
     }
 
     fn ring(&mut self, node: NodeId, kind: RoleKind) -> Result<(), String> {
         let (now, Some(host)) = (self.now, self.hosts.get(&node)) else { return Ok(()) };
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
-        let Some(deadline) = running.armed.get(&kind).copied() else { return Ok(()) };
-        let early = host.clock.until(deadline, now);
-        if early > Duration::ZERO {
-            // The ring was for an older deadline, or comes before the clock has got there.
-            return Ok(());
+        let timer = running.timer(kind);
+        timer.rings = timer.rings.filter(|rings| *rings > now);
+        match timer.deadline {
+            Some(deadline) if host.clock.shows(now) >= deadline => {
+                timer.deadline = None;
+                self.told(node, || format!("{kind:?} timer"));
+                self.input(node, kind, Input::Timeout)
+            }
+            _ => {
+                self.arm(node, kind);
+                Ok(())
+            }
         }
-        running.armed.remove(&kind);
-        self.told(node, || format!("{kind:?} timer"));
-        self.input(node, kind, Input::Timeout)
+    }
+
+    /// Sees to it that a ring comes in time for a role's deadline. One that comes too early is
+    /// cheaper than one for every change of the deadline.
+    pub(super) fn arm(&mut self, node: NodeId, kind: RoleKind) {
+        let (Some(host), Some(running)) = (self.hosts.get(&node), self.running.get_mut(&node))
+        else {
+            return;
+        };
+        let timer = running.timer(kind);
+        let Some(deadline) = timer.deadline else { return };
+        let delay = host.clock.until(deadline, self.now);
+        let due = self.now.after(delay);
+        if timer.rings.is_none_or(|rings| rings > due) {
+            timer.rings = Some(due);
+            self.at(delay, Event::Ring(node, kind));
+        }
     }
 
     pub(super) fn input(
@@ -293,12 +301,12 @@ impl<'a> World<'a> {
         else {
             return Ok(());
         };
-        let clock = host.clock;
-        let (effects, ring) = running.handle(kind, clock.shows(self.now), input);
-        if let Some(deadline) = ring {
-            self.at(clock.until(deadline, self.now), Event::Ring(node, kind));
-        }
-        effects.into_iter().try_for_each(|effect| self.perform(node, effect))
+        let mut effects = std::mem::take(&mut self.effects);
+        running.handle(kind, host.clock.shows(self.now), input, &mut effects);
+        self.arm(node, kind);
+        let done = effects.drain(..).try_for_each(|effect| self.perform(node, effect));
+        self.effects = effects;
+        done
     }
 
     fn perform(&mut self, node: NodeId, effect: Effect) -> Result<(), String> {
@@ -364,15 +372,10 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// Messages inside a node end with its run.
     pub(super) fn post(&mut self, delay: Duration, envelope: Envelope) {
-        self.mail.insert(self.events_made, envelope);
-        self.at(delay, Event::Deliver(self.events_made));
-    }
-
-    /// Messages inside a node end with it.
-    pub(super) fn forget_inside(&mut self, node: NodeId) {
-        self.mail.retain(|_, envelope| envelope.from != node || envelope.to != node);
-        self.waiting_reads.retain(|(reader, _), _| *reader != node);
+        let run = self.running.get(&envelope.from).map_or(0, Running::incarnation);
+        self.at(delay, Event::Deliver(Box::new(envelope), run));
     }
 
     fn write(&mut self, node: NodeId, persist: Persist) -> Result<(), String> {
