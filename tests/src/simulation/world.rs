@@ -16,7 +16,7 @@ use super::clock::Clock;
 use super::events::{Event, Events};
 use super::network::Cuts;
 use super::node::{Host, Running};
-use super::plan::{Faults, Plan, Trouble};
+use super::plan::{Faults, Plan};
 use crate::checkers::agreement::Agreement;
 use crate::checkers::counter_history;
 use crate::checkers::durability;
