@@ -42,6 +42,29 @@ fn b14_refusals_make_one_new_campaign_a_time_out_and_not_one_each() {
 }
 
 #[test]
+fn b14_proc2_the_first_refusal_that_a_leader_of_the_past_hears_deposes_nobody() {
+    for second in ["n1 -> n1 nack", "n2 -> n1 nack"] {
+        let mut cluster = Cluster::of(3);
+        elect(&mut cluster, 1, &[1, 2, 3]);
+        cluster.settle();
+        // n1 stands still for long, and others elect n3 meanwhile.
+        cluster.now = cluster.now.after(SECONDS);
+        elect(&mut cluster, 3, &[1, 2, 3]);
+        let ballot = cluster.ballot(3);
+        cluster.propose(1, "x");
+        cluster.deliver("n1 -> n");
+        cluster.deliver("n3 -> n1 nack");
+        assert_eq!(cluster.times_sent("n1 -> n2 prepare 1.n1.1"), 1);
+        assert_eq!(cluster.times_sent("n1 -> n2 prepare"), 1, "more refusals are on their way");
+        cluster.deliver(second);
+        assert_eq!(cluster.ballot(1), None, "two of three have refused: it knows");
+        cluster.settle();
+        cluster.run_for(SECONDS);
+        assert!(cluster.leads(3) && cluster.ballot(3) == ballot, "n3 goes on");
+    }
+}
+
+#[test]
 fn b18_a_leader_of_the_past_keeps_nobody_waiting() {
     let mut cluster = Cluster::governed(5);
     elect(&mut cluster, 1, &[1, 2, 3, 4, 5]);
