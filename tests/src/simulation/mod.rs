@@ -4,6 +4,7 @@
 
 mod client;
 mod clock;
+pub mod directed;
 pub mod network;
 mod node;
 mod plan;
