@@ -262,23 +262,23 @@ impl Proposer {
         self.round = self.round.max(promised.round);
         let Some(term) = self.term.as_mut().filter(|term| term.ballot == ballot) else { return };
         term.refused_by.insert(from, promised);
+        term.refused_since.get_or_insert(now);
         let quorums = &self.configurations.at(self.next).quorums;
         let left: Vec<_> =
             quorums.acceptors().filter(|node| !term.refused_by.contains_key(node)).collect();
         let lost = !quorums.is_phase2(&left) || (!term.elected && !quorums.is_phase1(&left));
         if lost {
             self.resign(Resignation::Outvoted(promised), out);
-        } else {
-            self.campaign_again(now, out);
         }
     }
 
-    /// A minority has promised a higher ballot: takes a higher one still, but at most once in a
-    /// while, or two such proposers would chase each other.
+    /// A minority has promised a higher ballot for long: takes a higher one still. Not at once: the
+    /// first refusal that a leader of the past hears is followed by those of the others, and to
+    /// answer it with a campaign would depose the leader of the day.
     fn campaign_again(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(term) = &self.term else { return };
         let Some(promised) = term.refused_by.values().max() else { return };
-        if now >= term.started.after(self.options.patience) {
+        if term.refused_since.is_some_and(|since| now >= since.after(self.options.patience)) {
             let reason = Resignation::Outvoted(*promised);
             let reads: Vec<_> = term.rounds.reads().collect();
             let (ballot, next) = (term.ballot, self.next);
@@ -499,8 +499,8 @@ impl Role for Proposer {
             true => term.rounds.due,
             false => self.campaign_ends(term),
         });
-        if !term.refused_by.is_empty() {
-            deadline = deadline.min(term.started.after(patience));
+        if let Some(since) = term.refused_since {
+            deadline = deadline.min(since.after(patience));
         }
         Some(deadline)
     }

@@ -33,6 +33,8 @@ pub(crate) struct Term {
     pub(crate) flights: BTreeMap<Slot, Flight>,
     /// Acceptors that refused, each with the ballot that it had promised.
     pub(crate) refused_by: BTreeMap<NodeId, Ballot>,
+    /// When the first of them did.
+    pub(crate) refused_since: Option<Time>,
     pub(crate) prepare_at: Time,
     pub(crate) accept_at: Time,
     pub(crate) rounds: Rounds,
@@ -65,6 +67,7 @@ impl Term {
             trimmed: Slot(0),
             flights: BTreeMap::new(),
             refused_by: BTreeMap::new(),
+            refused_since: None,
             prepare_at: now,
             accept_at: now,
             rounds: Rounds::new(now),

@@ -134,7 +134,7 @@ async fn no_quorum_is_said_in_words_and_nothing_was_applied() {
 }
 
 #[tokio::test]
-async fn an_outcome_that_stays_open_names_the_request() {
+async fn d14_a_deadline_ends_a_call_and_an_open_outcome_names_the_request() {
     let world = World::new();
     let stub = Stub::new(1);
     let endpoint = world.endpoint(&stub);
@@ -154,7 +154,30 @@ async fn an_outcome_that_stays_open_names_the_request() {
 }
 
 #[tokio::test]
-async fn lost_answers_are_asked_for_again_and_nothing_runs_twice() {
+async fn d10_an_increment_whose_outcome_is_unknown_can_be_repeated_and_counts_once() {
+    let world = World::new();
+    let stub = Stub::new(1);
+    let endpoint = world.endpoint(&stub);
+    let mut config = world.client_config(&[(1, &endpoint)]);
+    config.timeout = Duration::from_secs(2);
+    let client = Client::new(config).unwrap();
+    assert_eq!(client.execute_as::<Sum>(&1).await, Ok(1));
+    stub.set_mood(Mood::Hold);
+    let error = client.execute_as::<Sum>(&5).await.unwrap_err();
+    let ClientError::Unknown { session, sequence, .. } = error else { panic!("{error}") };
+    // It runs after its deadline, when nobody waits for it any more.
+    stub.release();
+    stub.set_mood(Mood::Answer);
+    for _ in 0..3 {
+        let again = client.execute_in(session, sequence, encoded(&5u64)).await;
+        assert_eq!(again, Ok(encoded(&6u64)), "the same answer, however often it is asked for");
+    }
+    // Another increment is another command, in a session whose last outcome is known.
+    assert_eq!(client.execute_as::<Sum>(&1).await, Ok(7));
+}
+
+#[tokio::test]
+async fn d10_lost_answers_are_asked_for_again_and_nothing_runs_twice() {
     let world = World::new();
     let stub = Stub::new(1);
     let endpoint = world.endpoint(&stub);

@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use bytes::Bytes;
+use paxos_core::batch::{BATCH_MAX, COMMAND_MAX};
 use paxos_core::message::{AcceptedValue, Promise};
 use paxos_core::{
-    AcceptorMessage, Ballot, Batch, ClusterId, Heartbeat, LeadershipMessage, LearnerMessage,
-    Membership, Message, NodeId, Operation, Outcome, ProposerMessage, Reconfigure, SessionId, Slot,
-    Time, Value,
+    AcceptorMessage, AcceptorOptions, Ballot, Batch, ClusterId, Heartbeat, LeadershipMessage,
+    LearnerMessage, LearnerOptions, Membership, Message, NodeId, Operation, Outcome,
+    ProposerMessage, Reconfigure, SessionId, Slot, Time, Value,
 };
 use paxos_net::codec::Codec;
+use paxos_net::frame::{self, CLIENT_FRAME_MAX, PEER_FRAME_MAX};
 use paxos_net::protocol::*;
 use proptest::prelude::*;
 use serde::Serialize;
@@ -313,4 +315,57 @@ fn words_for_people() {
     assert_eq!(why(1, 3, 2), "no quorum: reached 1 of 3, need 2");
     assert!(why(2, 3, 2).starts_with("no answer in time from a leader"));
     assert!(why(0, 0, 0).contains("no members"));
+}
+
+/// Batches as large as any, after one that just does not fill a page.
+fn large_values() -> [Value; 2] {
+    let batch =
+        |bytes| Value::Commands(Batch { stamp: Time(u64::MAX), bytes: vec![0xff; bytes].into() });
+    [batch((1 << 20) - 1), batch(BATCH_MAX)]
+}
+
+#[test]
+fn d16_whatever_is_admitted_fits_into_every_frame_that_must_carry_it() {
+    let ballot = Ballot { round: u64::MAX, node: NodeId(u64::MAX), incarnation: u64::MAX };
+    let (first, upto) = (Slot(u64::MAX), Slot(u64::MAX));
+    let slot = Slot(u64::MAX);
+    let value = large_values()[1].clone();
+    let accept = AcceptorMessage::Accept { ballot, slot, value: value.clone() };
+    let chosen = LearnerMessage::Chosen { ballot, slot, value: Some(value.clone()) };
+    // Pages end with the value that reaches their limit, so the last one comes on top.
+    let page = |values: Vec<Value>| {
+        let accepted =
+            values.iter().map(|value| AcceptedValue { slot, ballot, value: value.clone() });
+        let promise = Promise {
+            ballot,
+            first,
+            next: Some(slot),
+            trimmed: slot,
+            accepted: accepted.collect(),
+        };
+        let chosen = values.into_iter().map(|value| (ballot, value)).collect();
+        let fill = LearnerMessage::Fill { first, chosen, upto, snapshot: Some(slot) };
+        [Message::Proposer(ProposerMessage::Promise(promise)), Message::Learner(fill)]
+    };
+    let empty = Value::Commands(Batch { stamp: Time(u64::MAX), bytes: Bytes::new() });
+    let most = AcceptorOptions::default().page_values.max(LearnerOptions::default().fill_values);
+    let mut messages = vec![Message::Acceptor(accept), Message::Learner(chosen)];
+    messages.extend(page(large_values().to_vec()));
+    messages.extend(page(vec![empty; most]));
+    let command = vec![0xff; COMMAND_MAX].into();
+    let session = SessionId(u64::MAX);
+    let operation = Operation::Run { session, sequence: u64::MAX, command };
+    let call = Call::Operate(operation);
+    let request = ClientRequest { id: u64::MAX, timeout_ms: u64::MAX, call };
+    let identity = "\u{1f600}".repeat(64);
+    let forwarded = Forwarded { identity, request: request.clone() };
+    let relay = Relay::Ask(vec![forwarded]);
+    for codec in [Codec::Binary, Codec::Json] {
+        for message in &messages {
+            let fits = frame::append(&mut Vec::new(), codec, message, PEER_FRAME_MAX);
+            assert!(fits.is_ok(), "{codec:?}: {fits:?}");
+        }
+        assert!(frame::append(&mut Vec::new(), codec, &relay, PEER_FRAME_MAX).is_ok());
+        assert!(frame::append(&mut Vec::new(), codec, &request, CLIENT_FRAME_MAX).is_ok());
+    }
 }

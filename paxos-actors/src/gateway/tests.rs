@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use paxos_core::batch::{COMMAND_MAX, Commands};
 use paxos_core::{
-    Ballot, Change, NodeId, Operation, Origin, Outcome, Refusal, SessionId, Slot, Time,
+    Applied, Ballot, Batch, Change, Context, NodeId, Operation, Origin, Outcome, Refusal, Replica,
+    SessionId, Slot, StateMachine, Time, Value,
 };
 use paxos_net::protocol::{
     Call, ClientRequest, ClientResponse, Consistency, Refused, Relay, Response, Unavailable,
 };
 use paxos_net::{Caller, Replies};
+use serde::{Deserialize, Serialize};
 
 use super::Asker;
 use super::desk::{Desk, GatewayOptions, Order};
@@ -18,6 +20,25 @@ use crate::messages::{AppliedBatch, Notice};
 
 const ME: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(2);
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Sum(u64);
+
+impl StateMachine for Sum {
+    type Command = u64;
+    type Reply = u64;
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
+        self.0 += by;
+        self.0
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+}
 
 fn desk(options: GatewayOptions) -> Desk {
     Desk::new(ME, 1, options)
@@ -304,4 +325,160 @@ fn one_identity_leaves_room_for_others() {
     let other = Caller { identity: "client/eve".to_owned(), ..caller() };
     desk.requests(Time(0), other, vec![run(9, 1000)]);
     assert!(desk.orders().is_empty(), "another waits like everybody");
+}
+
+/// What a replica makes of the batches among the orders, as the gateway hears it.
+fn run_all(replica: &mut Replica<Sum>, orders: &[Order]) -> Vec<AppliedBatch> {
+    let mut applied = Vec::new();
+    for order in orders {
+        let Order::Propose(_, bytes) = order else { continue };
+        let batch = Batch { stamp: Time(0), bytes: bytes.clone() };
+        let slot = replica.applied().next();
+        let Applied { origin, outcomes } = replica.apply(slot, &Value::Commands(batch), 10);
+        applied.push(AppliedBatch { origin: origin.unwrap(), outcomes });
+    }
+    applied
+}
+
+fn add(id: u64, sequence: u64, by: u64) -> ClientRequest {
+    let command = postcard::to_stdvec(&by).unwrap().into();
+    let operation = Operation::Run { session: SessionId(1), sequence, command };
+    ClientRequest { id, timeout_ms: 5000, call: Call::Operate(operation) }
+}
+
+fn relays(orders: Vec<Order>) -> Vec<Relay> {
+    let relay = |order| match order {
+        Order::Relay(_, relay) => Some(relay),
+        // An answer to a gateway travels as a relay too.
+        Order::Reply(Asker::Peer(_), response) => Some(Relay::Tell(vec![response])),
+        _ => None,
+    };
+    orders.into_iter().filter_map(relay).collect()
+}
+
+#[test]
+fn b21_a_command_lost_on_its_way_to_the_leader_is_sent_again_and_runs_once() {
+    // Lost is: nothing; the request; the answer.
+    for lost in 0..3 {
+        let mut replica = Replica::<Sum>::new();
+        let (mut near, mut far) =
+            (desk(GatewayOptions::default()), Desk::new(OTHER, 1, GatewayOptions::default()));
+        near.notice(Time(0), led(Some(OTHER)));
+        far.notice(Time(0), led(Some(OTHER)));
+        let open = ClientRequest { id: 1, timeout_ms: 5000, call: Call::Operate(Operation::Open) };
+        let mut told = Vec::new();
+        for (turn, request) in [open, add(2, 1, 5)].into_iter().enumerate() {
+            near.requests(Time(0), caller(), vec![request]);
+            for (attempt, now) in
+                [Time(0), Time(1_000_000), Time(2_000_000)].into_iter().enumerate()
+            {
+                near.tick(now);
+                let loses = turn == 1 && attempt == 0;
+                for relay in relays(near.orders()) {
+                    if !(loses && lost == 1) {
+                        far.relayed(now, ME, relay);
+                    }
+                }
+                let orders = far.orders();
+                far.applied(now, run_all(&mut replica, &orders), replica.applied());
+                for relay in relays(far.orders()) {
+                    if !(loses && lost == 2) {
+                        near.relayed(now, OTHER, relay);
+                    }
+                }
+                let answered = near.orders().into_iter().filter_map(|order| match order {
+                    Order::Reply(Asker::Client(_), response) => Some(response),
+                    _ => None,
+                });
+                told.extend(answered.map(|answer| (answer.id, answer.response)));
+            }
+        }
+        let five = Bytes::from(postcard::to_stdvec(&5u64).unwrap());
+        let expected = [
+            (1, Response::Done(Outcome::Opened(SessionId(1)))),
+            (2, Response::Done(Outcome::Replied(five))),
+        ];
+        assert_eq!(told, expected, "each is answered, once; lost: {lost}");
+        assert_eq!(replica.machine().0, 5, "lost: {lost}");
+    }
+}
+
+/// Where a command is when its leader goes.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Queued,
+    Handed,
+    Proposed,
+    Relayed,
+}
+
+/// A desk with one command of a client at a stage.
+fn desk_at(stage: Stage) -> (Desk, Option<u64>) {
+    let mut desk = desk(GatewayOptions::default());
+    match stage {
+        Stage::Queued => {}
+        Stage::Handed | Stage::Proposed => desk.notice(Time(0), led(Some(ME))),
+        Stage::Relayed => desk.notice(Time(0), led(Some(OTHER))),
+    }
+    desk.requests(Time(0), caller(), vec![run(1, 1000)]);
+    let ticket = batches(&mut desk).first().map(|(ticket, _)| *ticket);
+    if let (Stage::Proposed, Some(ticket)) = (stage, ticket) {
+        desk.notice(Time(0), Notice::Proposed(ticket, Slot(7)));
+    }
+    (desk, ticket)
+}
+
+#[test]
+fn b22_whatever_a_command_waits_for_when_the_leader_goes_it_gets_one_answer() {
+    for stage in [Stage::Queued, Stage::Handed, Stage::Proposed, Stage::Relayed] {
+        for next in [None, Some(ME), Some(OTHER)] {
+            let (mut desk, _) = desk_at(stage);
+            desk.notice(Time(1), led(None));
+            desk.notice(Time(2), led(next));
+            desk.orders();
+            // Nobody ever says a word of it again.
+            let mut told = Vec::new();
+            for now in (0..3_000_000).step_by(100_000) {
+                desk.tick(Time(now));
+                told.extend(answers(&mut desk));
+            }
+            let what = format!("{stage:?}, then led by {next:?}: {told:?}");
+            let [(1, response)] = &told[..] else { panic!("{what}") };
+            let never_left = matches!(stage, Stage::Queued) && next.is_none();
+            let refused = matches!(response, Response::Refused(Refused::Unavailable(_)));
+            let unknown = matches!(response, Response::Unknown { .. });
+            assert!(if never_left { refused } else { unknown }, "{what}");
+        }
+    }
+}
+
+#[test]
+fn d13_a_command_that_was_proposed_is_never_called_refused() {
+    // The leader is gone, and the slot of the batch is not known to be decided.
+    let (mut desk, ticket) = desk_at(Stage::Proposed);
+    let ticket = ticket.unwrap();
+    desk.notice(Time(1), led(None));
+    assert!(answers(&mut desk).is_empty(), "nothing is certain");
+    desk.tick(Time(1_000_000));
+    assert!(matches!(answers(&mut desk)[..], [(1, Response::Unknown { .. })]));
+    // Its commit, which comes later, contradicts nobody.
+    let outcome = Outcome::Replied(Bytes::from_static(b"r"));
+    desk.applied(Time(1_000_001), applied(ticket, vec![outcome.clone()]), Slot(7));
+    assert!(answers(&mut desk).is_empty());
+
+    // In time, the commit is the answer, whoever leads by then.
+    let (mut desk, ticket) = desk_at(Stage::Proposed);
+    desk.notice(Time(1), led(None));
+    desk.notice(Time(2), led(Some(OTHER)));
+    desk.applied(Time(3), applied(ticket.unwrap(), vec![outcome.clone()]), Slot(7));
+    assert_eq!(answers(&mut desk), [(1, Response::Done(outcome))]);
+
+    // What the proposer has not taken was not proposed: it waits, and in the end was refused.
+    let (mut desk, ticket) = desk_at(Stage::Handed);
+    desk.notice(Time(1), led(None));
+    desk.notice(Time(1), Notice::Refused(ticket.unwrap(), Refusal::NotLeader));
+    assert!(answers(&mut desk).is_empty(), "it waits for the next leader");
+    desk.tick(Time(1_000_000));
+    let answers = answers(&mut desk);
+    assert!(matches!(answers[..], [(1, Response::Refused(Refused::Unavailable(_)))]));
 }

@@ -7,4 +7,5 @@ mod crash;
 mod damage;
 mod directory;
 mod format;
+mod roles;
 mod story;

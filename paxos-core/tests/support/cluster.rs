@@ -13,7 +13,7 @@ use paxos_core::{
     Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Configurations, Effect, Elector, Envelope,
     HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner, LearnerOptions, Membership, Message,
     NodeId, Persist, Proposer, ProposerMessage, ProposerOptions, Random, Record, Recovered, Role,
-    RoleKind, Slot, Time, Value, receivers,
+    RoleKind, Slot, Status, Time, Value, receivers,
 };
 
 /// A story that makes more events than this in one go is stuck in one moment.
@@ -44,6 +44,7 @@ pub struct Cluster {
     votes: BTreeMap<(Slot, Ballot), (Value, BTreeSet<NodeId>)>,
     promised: BTreeMap<Ballot, BTreeSet<NodeId>>,
     tickets: BTreeMap<u64, (Fate, Bytes)>,
+    acceptors: AcceptorOptions,
 }
 
 #[derive(Default)]
@@ -82,15 +83,21 @@ impl Roles {
 impl Cluster {
     /// Voters 1 to `n`. Nobody campaigns unless the story says so.
     pub fn of(n: u64) -> Self {
-        Self::with(n, false)
+        Self::with(n, false, AcceptorOptions::default())
+    }
+
+    /// The same with promises of pages with so many values.
+    pub fn paged(n: u64, values: usize) -> Self {
+        let acceptors = AcceptorOptions { page_values: values, ..AcceptorOptions::default() };
+        Self::with(n, false, acceptors)
     }
 
     /// The same with the heartbeat policy.
     pub fn governed(n: u64) -> Self {
-        Self::with(n, true)
+        Self::with(n, true, AcceptorOptions::default())
     }
 
-    fn with(n: u64, governed: bool) -> Self {
+    fn with(n: u64, governed: bool, acceptors: AcceptorOptions) -> Self {
         let nodes = (1..=n).map(NodeId);
         let addresses = nodes.clone().map(|node| (node, String::new()));
         let membership = Membership::of_voters(addresses).unwrap().with_alpha(16).unwrap();
@@ -105,6 +112,7 @@ impl Cluster {
             votes: BTreeMap::new(),
             promised: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            acceptors,
         };
         nodes.for_each(|node| cluster.restart(node.0));
         cluster
@@ -130,6 +138,7 @@ impl Cluster {
 
     pub fn restart(&mut self, node: u64) {
         let (me, now, genesis) = (NodeId(node), self.now, self.genesis.clone());
+        let acceptors = self.acceptors.clone();
         let this = self.node(node);
         this.incarnation += 1;
         let mut log = Recovered::default();
@@ -141,7 +150,7 @@ impl Cluster {
         let policy = HeartbeatPolicy::new(me, run, options, to(), node + 100 * run, now);
         let hello = learner.advanced();
         this.roles = Some(Roles {
-            acceptor: Acceptor::recover(me, AcceptorOptions::default(), &log),
+            acceptor: Acceptor::recover(me, acceptors, &log),
             proposer: Proposer::new(me, run, ProposerOptions::default(), to()),
             learner,
             elector: this.governed.then(|| Elector::new(me, policy)),
@@ -156,15 +165,21 @@ impl Cluster {
 
     /// The disk syncs all that waits, and goes on syncing.
     pub fn sync(&mut self, node: u64) {
-        let this = self.node(node);
-        this.stalled = false;
-        while let Some(Persist { records, then }) = self.node(node).unsynced.pop_front() {
-            for record in records {
-                self.watch(NodeId(node), &record);
-                self.node(node).synced.push(record);
-            }
-            then.into_iter().for_each(|envelope| self.leave(envelope));
+        self.node(node).stalled = false;
+        while self.sync_one(node) {}
+    }
+
+    /// The disk syncs the oldest write that waits, if one does, and no other.
+    pub fn sync_one(&mut self, node: u64) -> bool {
+        let Some(Persist { records, then }) = self.node(node).unsynced.pop_front() else {
+            return false;
+        };
+        for record in records {
+            self.watch(NodeId(node), &record);
+            self.node(node).synced.push(record);
         }
+        then.into_iter().for_each(|envelope| self.leave(envelope));
+        true
     }
 
     pub fn campaign(&mut self, node: u64) {
@@ -176,6 +191,13 @@ impl Cluster {
         let bytes = Bytes::copy_from_slice(batch.as_bytes());
         let ticket = self.ticket(bytes.clone());
         self.tell(node, Inside::Propose { ticket, bytes });
+        ticket
+    }
+
+    /// Asks the node for a linearizable read.
+    pub fn read(&mut self, node: u64) -> u64 {
+        let ticket = self.ticket(Bytes::new());
+        self.tell(node, Inside::Read { ticket });
         ticket
     }
 
@@ -327,6 +349,14 @@ impl Cluster {
     pub fn accepted(&self, node: u64, slot: u64) -> Option<String> {
         let held = self.roles(node).acceptor.accepted(Slot(slot));
         held.map(|(ballot, value)| format!("{ballot} {value}"))
+    }
+
+    /// How often the node has seen one ballot propose two values.
+    pub fn alarms(&self, node: u64) -> u64 {
+        let mut status = Status::default();
+        self.roles(node).acceptor.describe(&mut status);
+        self.roles(node).learner.describe(&mut status);
+        status.alarms
     }
 
     pub fn fate(&self, ticket: u64) -> Fate {

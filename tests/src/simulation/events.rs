@@ -44,8 +44,12 @@ impl Events {
         self.queue.push(Scheduled { time, order: self.made, event });
     }
 
-    /// Takes the next: when it happens, how many were made before it, and what it is.
-    pub(super) fn next(&mut self) -> Option<(Time, u64, Event)> {
+    /// Takes the next, unless it comes later than `until`: when it happens, how many were made
+    /// before it, and what it is.
+    pub(super) fn next_by(&mut self, until: Time) -> Option<(Time, u64, Event)> {
+        if self.queue.peek()?.time > until {
+            return None;
+        }
         self.queue.pop().map(|Scheduled { time, order, event }| (time, order, event))
     }
 }

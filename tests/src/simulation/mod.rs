@@ -4,6 +4,7 @@
 
 mod client;
 mod clock;
+pub mod directed;
 mod events;
 pub mod network;
 mod node;
@@ -12,5 +13,5 @@ mod trouble;
 mod world;
 
 pub use client::Sum;
-pub use plan::{Faults, Plan, Rhythm, TROUBLES, Trouble};
+pub use plan::{Faults, Plan, Rhythm, Settings, TROUBLES, Trouble};
 pub use world::{PROGRESS_WITHIN, Report, run, run_as, run_telling};

@@ -226,6 +226,12 @@ impl Plan {
         Plan { membership: membership.expect("a cluster has nodes"), ..self }
     }
 
+    /// The same plan with another window of the log.
+    pub fn with_window(mut self, alpha: u64) -> Self {
+        self.membership.alpha = alpha.max(1);
+        self
+    }
+
     /// Nodes that can propose and be asked by clients.
     pub fn fronts(&self) -> Vec<NodeId> {
         self.membership.learners().collect()

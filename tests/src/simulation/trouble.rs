@@ -199,7 +199,8 @@ impl World<'_> {
     pub(super) fn restart(&mut self, node: NodeId) -> Result<(), String> {
         let (now, seed) = (self.now, self.random.draw());
         let Some(host) = self.hosts.get_mut(&node) else { return Ok(()) };
-        if host.lost || self.running.contains_key(&node) {
+        let off = self.conditions.down.contains(&node);
+        if off || host.lost || self.running.contains_key(&node) {
             return Ok(());
         }
         if host.paused_until > now {

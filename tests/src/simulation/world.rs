@@ -13,6 +13,7 @@ use rustc_hash::FxHasher;
 
 use super::client::{Client, Wish};
 use super::clock::Clock;
+use super::directed::Conditions;
 use super::events::{Event, Events};
 use super::network::Cuts;
 use super::node::{Host, Running};
@@ -96,13 +97,15 @@ pub(super) struct World<'a> {
     pub(super) hosts: BTreeMap<NodeId, Host>,
     pub(super) running: BTreeMap<NodeId, Running>,
     pub(super) cuts: BTreeMap<u64, Cuts>,
-    clients: Vec<Client>,
+    pub(super) clients: Vec<Client>,
     fronts: Vec<NodeId>,
     pub(super) waiting_reads: BTreeMap<(NodeId, Slot), Vec<u64>>,
     pub(super) agreement: Agreement,
     pub(super) replication: Replication,
     pub(super) faults: Faults,
-    leaders: BTreeSet<paxos_core::Ballot>,
+    pub(super) leaders: BTreeSet<paxos_core::Ballot>,
+    /// What a story does beside; see [`super::directed`].
+    pub(super) conditions: Conditions,
     /// When faults ended.
     pub(super) healed: Option<Time>,
     hash: FxHasher,
@@ -110,7 +113,7 @@ pub(super) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(
+    pub(super) fn new(
         seed: u64,
         change: impl FnOnce(Plan) -> Plan,
         tell: Option<&'a mut dyn FnMut(&str)>,
@@ -140,6 +143,7 @@ impl<'a> World<'a> {
             replication: Replication::default(),
             faults: Faults::default(),
             leaders: BTreeSet::new(),
+            conditions: Conditions::default(),
             healed: None,
             hash: FxHasher::default(),
             tell,
@@ -154,7 +158,7 @@ impl<'a> World<'a> {
         self.at(self.plan.faults_for, Event::Heal);
         let troubles: Vec<_> = self.plan.troubles.keys().copied().collect();
         troubles.into_iter().for_each(|trouble| self.plan_trouble(trouble));
-        while let Some((time, order, event)) = self.events.next() {
+        while let Some((time, order, event)) = self.events.next_by(Time(u64::MAX)) {
             if order > EVENTS_MAX {
                 return Err(format!("events without end, the last: {event:?}"));
             }
@@ -170,6 +174,21 @@ impl<'a> World<'a> {
             }
         }
         Err("nothing left to happen".to_owned())
+    }
+
+    /// Lets everything happen that happens until then.
+    pub(super) fn pass(&mut self, until: Time) -> Result<(), String> {
+        while let Some((time, order, event)) = self.events.next_by(until) {
+            if order > EVENTS_MAX {
+                return Err("events without end".to_owned());
+            }
+            self.now = time;
+            if let Some(event) = self.unless_paused(event) {
+                self.happen(event).map_err(|broken| format!("at {time}: {broken}"))?;
+            }
+        }
+        self.now = until;
+        Ok(())
     }
 
     pub(super) fn at(&mut self, delay: Duration, event: Event) {
@@ -363,7 +382,11 @@ impl<'a> World<'a> {
             let delay = self.upto(Duration::from_secs(bound));
             self.post(delay, envelope.clone());
         }
-        let mut delay = Duration::from_micros(50) + self.upto(self.plan.latency);
+        let Some(waits) = self.conditions.wait(&envelope, self.now) else {
+            self.faults.lost += 1;
+            return Ok(());
+        };
+        let mut delay = waits + Duration::from_micros(50) + self.upto(self.plan.latency);
         if self.chance(self.plan.reordering, self.faults.reordered) {
             self.faults.reordered += 1;
             delay += self.upto(Duration::from_millis(300));
@@ -395,6 +418,7 @@ impl<'a> World<'a> {
     fn spin(&mut self, node: NodeId) {
         let slow = if self.random.below(50) == 0 && self.healed.is_none() { 10 } else { 1 };
         let delay = self.upto(self.plan.sync) * slow;
+        let delay = delay.max(self.conditions.stall(node, self.now));
         if let Some(running) = self.running.get(&node) {
             self.at(delay, Event::Synced(node, running.incarnation()));
         }
@@ -513,7 +537,7 @@ impl<'a> World<'a> {
         self.ask(id);
     }
 
-    fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         let there = |host: &Host| host.lost || self.running.contains_key(&host.me);
         let mut nexts = self.running.values().filter_map(Running::next);
         let first = nexts.next();
@@ -522,7 +546,7 @@ impl<'a> World<'a> {
             && nexts.all(|next| Some(next) == first)
     }
 
-    fn stuck(&self) -> String {
+    pub(super) fn stuck(&self) -> String {
         let node = |(node, running): (&NodeId, &Running)| {
             let status = running.status();
             let leader = status.leader.map_or("nobody".to_owned(), |ballot| ballot.to_string());
@@ -533,7 +557,7 @@ impl<'a> World<'a> {
         format!("{left} operations left; {}", nodes.join(", "))
     }
 
-    fn finish(mut self) -> Result<Report, String> {
+    pub(super) fn finish(mut self) -> Result<Report, String> {
         let learners = self.running.values().filter(|running| running.next().is_some());
         let mut states = learners.map(|running| running.replica.snapshot());
         let first = states.next();

@@ -1,80 +1,11 @@
-//! Regression scenarios: mistakes that implementations of this protocol have made, told as
-//! stories. The name of each begins with its id in `tests/FAULTS.md`.
-#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
-
-#[path = "support/cluster.rs"]
-mod cluster;
+//! Scenarios S: mistakes about who may propose what, and about what counts.
 
 use std::time::Duration;
 
-use cluster::{Cluster, Fate};
-use paxos_core::acceptor::Answer;
-use paxos_core::batch::{BATCH_MAX, COMMAND_MAX, Commands, Entry};
-use paxos_core::{
-    Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, Inside, Message, NodeId, Operation,
-    Origin, ProposerMessage, ProposerOptions, Random, Record, Recovered, SessionId, Slot, Time,
-    Value,
-};
+use paxos_core::{Ballot, Inside, Message, NodeId, ProposerMessage, Random, Slot};
 
-const SECONDS: Duration = Duration::from_secs(5);
-
-fn retransmit() -> Duration {
-    ProposerOptions::default().retransmit
-}
-
-/// n1 leads by the promises of n1 and n2, and its proposal of 'x' for #1 is on its way to all.
-fn with_x_on_its_way(n: u64) -> Cluster {
-    let mut cluster = Cluster::of(n);
-    cluster.campaign(1);
-    cluster.propose(1, "x");
-    for node in 1..=n / 2 + 1 {
-        cluster.deliver(&format!("n1 -> n{node} prepare"));
-        cluster.deliver(&format!("n{node} -> n1 promise"));
-    }
-    assert!(cluster.leads(1));
-    cluster
-}
-
-/// Has the node win an election by the promises of these acceptors and no others.
-fn elect(cluster: &mut Cluster, leader: u64, acceptors: &[u64]) {
-    cluster.campaign(leader);
-    for acceptor in acceptors {
-        cluster.deliver(&format!("n{leader} -> n{acceptor} prepare"));
-        cluster.deliver(&format!("n{acceptor} -> n{leader} promise"));
-    }
-    assert!(cluster.leads(leader), "{:?}", cluster.in_flight(""));
-}
-
-#[test]
-fn cli6_what_fits_into_a_command_can_be_passed_on() {
-    let session = SessionId(u64::MAX);
-    let command = vec![0xff; COMMAND_MAX].into();
-    let origin = Origin { node: NodeId(u64::MAX), incarnation: u64::MAX, number: u64::MAX };
-    let identities = vec!["i".repeat(1024)];
-    let operation = Operation::Run { session, sequence: u64::MAX, command };
-    let entries = vec![Entry { identity: 0, operation }];
-    let bytes = Commands { origin, identities, entries }.encode();
-    assert!(bytes.len() <= BATCH_MAX, "{} bytes around the largest command", bytes.len());
-    // A value larger than a page is a page: nothing that was accepted is ever too large to report.
-    let mut log = Recovered::default();
-    for slot in 1..=3 {
-        let value = Value::Commands(Batch { stamp: Time(0), bytes: bytes.clone() });
-        let ballot = Ballot { round: 1, node: NodeId(1), incarnation: 1 };
-        log.absorb(Record::Accepted { slot: Slot(slot), ballot, value });
-    }
-    let options = AcceptorOptions { page_bytes: COMMAND_MAX / 2, ..AcceptorOptions::default() };
-    let mut acceptor = Acceptor::recover(NodeId(2), options, &log);
-    let ballot = Ballot { round: 2, node: NodeId(1), incarnation: 1 };
-    for slot in 1..=3 {
-        let prepare = AcceptorMessage::Prepare { ballot, first: Slot(slot), after: None };
-        let Answer::After(persist) = acceptor.step(Time(0), NodeId(1), prepare) else {
-            panic!("it promises");
-        };
-        let next = if slot < 3 { format!("#{}", slot + 1) } else { "end".to_owned() };
-        let page = format!("n2 -> n1 promise 2.n1.1 #{slot}..{next} [#{slot} 1.n1.1 ");
-        assert!(persist.then[0].to_string().starts_with(&page), "{}", persist.then[0]);
-    }
-}
+use crate::cluster::{Cluster, Fate};
+use crate::{SECONDS, elect, retransmit, with_x_on_its_way};
 
 #[test]
 fn s1_a_late_lower_accept_does_not_overwrite() {
@@ -151,7 +82,7 @@ fn s3_a_restarted_proposer_never_uses_a_ballot_again() {
 }
 
 #[test]
-fn s4_a_first_leader_runs_phase_1_too() {
+fn s4_b8_a_first_leader_runs_phase_1_too() {
     let mut cluster = with_x_on_its_way(3);
     cluster.deliver("n1 -> n1 accept");
     cluster.deliver("n1 -> n2 accept");
@@ -167,7 +98,7 @@ fn s4_a_first_leader_runs_phase_1_too() {
 }
 
 #[test]
-fn s5_a_leader_that_hears_of_a_higher_ballot_does_not_relabel_itself() {
+fn s5_b9_a_leader_that_hears_of_a_higher_ballot_does_not_relabel_itself() {
     let mut cluster = with_x_on_its_way(3);
     cluster.settle();
     let higher = Ballot { round: 5, node: NodeId(3), incarnation: 1 };
@@ -207,7 +138,7 @@ fn s6_a_value_in_the_first_of_the_promises_is_adopted() {
 }
 
 #[test]
-fn s7_a_promise_or_a_vote_that_comes_twice_is_one() {
+fn s7_b10_a_promise_or_a_vote_that_comes_twice_is_one() {
     let mut cluster = Cluster::of(5);
     cluster.campaign(1);
     cluster.propose(1, "x");
@@ -316,7 +247,7 @@ fn s11_promises_and_refusals_with_a_silent_minority_come_to_an_end() {
 }
 
 #[test]
-fn s12_an_accept_repeated_for_an_old_slot_changes_nothing() {
+fn s12_b23_an_accept_repeated_for_an_old_slot_changes_nothing() {
     let mut cluster = with_x_on_its_way(3);
     // Copies stay on their way throughout.
     for node in [1, 2] {
@@ -335,7 +266,7 @@ fn s12_an_accept_repeated_for_an_old_slot_changes_nothing() {
 }
 
 #[test]
-fn s15_a_message_for_the_next_slot_is_kept() {
+fn s15_b24_a_message_for_the_next_slot_is_kept() {
     let mut cluster = with_x_on_its_way(3);
     cluster.propose(1, "y");
     for node in [1, 2] {

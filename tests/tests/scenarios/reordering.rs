@@ -1,5 +1,4 @@
-//! Regression scenarios that need a whole simulated world; the others are with the roles, in
-//! `paxos-core/tests/scenarios.rs`. The name of each begins with its id in `tests/FAULTS.md`.
+//! Scenario S22: a network that only delays and reorders, and one node that is hard to reach.
 
 use paxos_core::NodeId;
 use paxos_tests::simulation::{Plan, Report, run_as};

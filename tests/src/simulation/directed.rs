@@ -1,0 +1,354 @@
+//! A cluster that a story directs: it says who crashes or stands still, which links carry what, and
+//! for how long. World, nodes, disks, clients and checkers are those of every simulated run; a
+//! promise that is broken ends the story at once, in words.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use paxos_core::{Envelope, NodeId, Random, Replica, Time};
+
+use super::events::Event;
+use super::plan::{Faults, Plan, Settings};
+use super::world::{PROGRESS_WITHIN, Report, World};
+
+/// The name under which the world keeps the cuts of a story.
+const CUTS: u64 = u64::MAX;
+
+/// Bytes that wait for a slow link at most; what comes on top is dropped.
+const QUEUE_MAX: u64 = 64 << 10;
+
+/// A simulated cluster with clients that never stop asking.
+pub struct Cluster {
+    world: World<'static>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a cluster at {}, led by {:?}", self.world.now, self.leader())
+    }
+}
+
+impl Cluster {
+    /// So many voters on a quiet network, and four clients with one operation each outstanding.
+    pub fn of(voters: u64) -> Self {
+        Self::planned(voters, 1, |plan| plan)
+    }
+
+    /// The same with a seed, and with the plan of its network, disks and clients changed.
+    pub fn planned(voters: u64, seed: u64, change: impl FnOnce(Plan) -> Plan) -> Self {
+        let calm = |plan: Plan| Plan {
+            clients: 4,
+            operations: u64::MAX,
+            think: Duration::from_millis(100),
+            latency: Duration::from_millis(2),
+            loss: 0,
+            loss_to: BTreeMap::new(),
+            duplication: 0,
+            reordering: 0,
+            sync: Duration::from_millis(1),
+            drift: false,
+            troubles: BTreeMap::new(),
+            faults_for: Duration::from_secs(1 << 30),
+            settings: Settings::default(),
+            ..plan.with_window(64).of_voters(voters)
+        };
+        let mut world = World::new(seed, |plan| change(calm(plan)), None);
+        let nodes: Vec<_> = world.hosts.keys().copied().collect();
+        nodes.into_iter().for_each(|node| world.at(Duration::ZERO, Event::Restart(node)));
+        (0..world.clients.len()).for_each(|id| world.at(Duration::ZERO, Event::Begin(id)));
+        Cluster { world }
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> Vec<u64> {
+        self.world.hosts.keys().map(|node| node.0).collect()
+    }
+
+    // What the story does.
+
+    /// Lets time pass.
+    ///
+    /// # Panics
+    /// If a promise is broken.
+    #[track_caller]
+    pub fn run_for(&mut self, duration: Duration) {
+        let until = self.world.now.after(duration);
+        if let Err(broken) = self.world.pass(until) {
+            panic!("{broken}");
+        }
+    }
+
+    /// Lets time pass until that holds.
+    ///
+    /// # Panics
+    /// If it does not within the limit, or if a promise is broken.
+    #[track_caller]
+    pub fn run_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut holds: impl FnMut(&Cluster) -> bool,
+    ) {
+        let end = self.world.now.after(limit);
+        while !holds(self) {
+            assert!(self.world.now < end, "not within {limit:?}: {what}; {}", self.world.stuck());
+            self.run_for(Duration::from_millis(10));
+        }
+    }
+
+    /// Lets time pass until one node leads and operations are answered.
+    ///
+    /// # Panics
+    /// If that takes unreasonably long.
+    #[track_caller]
+    pub fn run_until_led(&mut self) -> u64 {
+        self.run_until("a node leads", PROGRESS_WITHIN, |cluster| cluster.leader().is_some());
+        self.run_until_more(10);
+        self.leader().expect("the leader of a quiet cluster stays")
+    }
+
+    /// Lets time pass until so many more operations are answered.
+    ///
+    /// # Panics
+    /// If that takes unreasonably long.
+    #[track_caller]
+    pub fn run_until_more(&mut self, operations: usize) {
+        let enough = self.answered() + operations;
+        let what = format!("{operations} more operations are answered");
+        self.run_until(&what, PROGRESS_WITHIN, |cluster| cluster.answered() >= enough);
+    }
+
+    /// The power of a node fails; it stays off until [`Cluster::restart`].
+    pub fn crash(&mut self, node: u64) {
+        self.world.conditions.down.insert(NodeId(node));
+        self.world.stop(NodeId(node), false);
+    }
+
+    /// A node is started that is off.
+    ///
+    /// # Panics
+    /// If it forgot something, or refuses to start.
+    #[track_caller]
+    pub fn restart(&mut self, node: u64) {
+        self.world.conditions.down.remove(&NodeId(node));
+        if let Err(broken) = self.world.restart(NodeId(node)) {
+            panic!("{broken}");
+        }
+    }
+
+    /// A node stands still for so long, and does not notice.
+    pub fn pause(&mut self, node: u64, duration: Duration) {
+        let until = self.world.now.after(duration);
+        if let Some(host) = self.world.hosts.get_mut(&NodeId(node)) {
+            host.paused_until = until;
+        }
+    }
+
+    /// Syncs of a node that begin from now on are not done before so much time has passed.
+    pub fn stall_disk(&mut self, node: u64, duration: Duration) {
+        let until = self.world.now.after(duration);
+        self.world.conditions.stalled.insert(NodeId(node), until);
+    }
+
+    /// Nothing gets from the one to the other, nor back.
+    pub fn cut(&mut self, one: u64, other: u64) {
+        self.cut_one_way(one, other);
+        self.cut_one_way(other, one);
+    }
+
+    /// Nothing gets from the one to the other; the way back stays.
+    pub fn cut_one_way(&mut self, from: u64, to: u64) {
+        let cuts = self.world.cuts.entry(CUTS).or_default();
+        cuts.insert((NodeId(from), NodeId(to)));
+    }
+
+    /// Nothing gets to the node or from it.
+    pub fn isolate(&mut self, node: u64) {
+        let others = self.nodes().into_iter().filter(|other| *other != node);
+        others.collect::<Vec<_>>().into_iter().for_each(|other| self.cut(node, other));
+    }
+
+    /// Only these links are left, each in both directions.
+    pub fn keep_only(&mut self, links: &[(u64, u64)]) {
+        self.heal();
+        let nodes = self.nodes();
+        for (place, one) in nodes.iter().enumerate() {
+            for other in &nodes[place + 1..] {
+                if !links.contains(&(*one, *other)) && !links.contains(&(*other, *one)) {
+                    self.cut(*one, *other);
+                }
+            }
+        }
+    }
+
+    /// All links carry again.
+    pub fn heal(&mut self) {
+        self.world.cuts.clear();
+    }
+
+    /// From now on messages between nodes fare like this, in parts per thousand.
+    pub fn weather(&mut self, loss: u64, duplication: u64, reordering: u64) {
+        let plan = &mut self.world.plan;
+        (plan.loss, plan.duplication, plan.reordering) = (loss, duplication, reordering);
+    }
+
+    /// Parts per thousand are lost on the way to this node.
+    pub fn loss_to(&mut self, node: u64, per_mille: u64) {
+        self.world.plan.loss_to.insert(NodeId(node), per_mille);
+    }
+
+    /// From the one to the other no more than so many bytes a second get through; what waits for
+    /// the link is bounded.
+    pub fn slow(&mut self, from: u64, to: u64, bytes_per_second: u64) {
+        let pipe = Pipe { bytes_per_second, free_at: self.world.now };
+        self.world.conditions.pipes.insert((NodeId(from), NodeId(to)), pipe);
+    }
+
+    /// What is sent from the one to the other arrives only after so much time, all together.
+    pub fn clog(&mut self, from: u64, to: u64, duration: Duration) {
+        let free_at = self.world.now.after(duration);
+        let pipe = Pipe { bytes_per_second: u64::MAX, free_at };
+        self.world.conditions.pipes.insert((NodeId(from), NodeId(to)), pipe);
+    }
+
+    /// Has a node campaign, whatever its leadership thinks of it.
+    pub fn campaign(&mut self, node: u64) {
+        let message = paxos_core::Message::Inside(paxos_core::Inside::Campaign { after: None });
+        let (from, to) = (NodeId(node), NodeId(node));
+        self.world.post(Duration::ZERO, Envelope { from, to, message });
+    }
+
+    /// One bit of a node's state changes, as if its state machine depended on chance.
+    ///
+    /// # Panics
+    /// If the node does not run.
+    pub fn spoil_state(&mut self, node: u64) {
+        let running = self.world.running.get_mut(&NodeId(node)).expect("the node runs");
+        let mut state = running.replica.snapshot().to_vec();
+        // The machine's number comes last.
+        if let Some(last) = state.last_mut() {
+            *last ^= 1;
+        }
+        running.replica = Replica::restore(&state).expect("another number is a state too");
+    }
+
+    /// Everything is healed, everybody runs; every client gets its last answer, and all nodes must
+    /// agree.
+    ///
+    /// # Panics
+    /// If a promise is broken, or if that takes unreasonably long.
+    #[track_caller]
+    pub fn finish(mut self) -> Report {
+        self.heal();
+        self.weather(0, 0, 0);
+        self.world.plan.loss_to.clear();
+        self.world.conditions.pipes.clear();
+        for node in self.nodes() {
+            if !self.world.running.contains_key(&NodeId(node)) {
+                self.restart(node);
+            }
+        }
+        self.world.clients.iter_mut().for_each(|client| client.left = client.left.min(1));
+        self.run_until("everybody is answered and level", PROGRESS_WITHIN, |cluster| {
+            cluster.world.is_done()
+        });
+        self.world.finish().unwrap_or_else(|broken| panic!("{broken}"))
+    }
+
+    // What the story may ask.
+
+    /// The node that leads by its own word, under the highest ballot.
+    pub fn leader(&self) -> Option<u64> {
+        self.leading().into_iter().max().map(|ballot| ballot.node.0)
+    }
+
+    /// Whether the node leads by its own word.
+    pub fn leads(&self, node: u64) -> bool {
+        self.leading().iter().any(|ballot| ballot.node == NodeId(node))
+    }
+
+    fn leading(&self) -> Vec<paxos_core::Ballot> {
+        let leads = |(node, running): (&NodeId, &super::node::Running)| {
+            running.status().leader.filter(|ballot| ballot.node == *node)
+        };
+        self.world.running.iter().filter_map(leads).collect()
+    }
+
+    /// Ballots that have led so far, as far as anybody heard.
+    pub fn leaders(&self) -> usize {
+        self.world.leaders.len()
+    }
+
+    /// The highest round that any disk has a promise of.
+    pub fn round(&self) -> u64 {
+        let rounds = self.world.hosts.values().map(|host| host.durable.promised.round);
+        rounds.max().unwrap_or_default()
+    }
+
+    /// Client operations answered so far.
+    pub fn answered(&self) -> usize {
+        self.world.clients.iter().map(|client| client.history.len()).sum()
+    }
+
+    /// The last slot that the node has applied; 0 if it does not run.
+    pub fn applied(&self, node: u64) -> u64 {
+        let running = self.world.running.get(&NodeId(node));
+        running.map_or(0, |running| running.replica.applied().0)
+    }
+
+    /// What happened to messages so far.
+    pub fn faults(&self) -> &Faults {
+        &self.world.faults
+    }
+
+    /// The time of the world.
+    pub fn now(&self) -> Time {
+        self.world.now
+    }
+
+    /// A number below `bound`.
+    pub fn draw(&mut self, bound: u64) -> u64 {
+        let random: &mut Random = &mut self.world.random;
+        random.below(bound)
+    }
+}
+
+/// What a story does to nodes and links that no plan draws. A run without a story has none of it.
+#[derive(Debug, Default)]
+pub(super) struct Conditions {
+    /// Nodes that are off until they are switched on.
+    pub(super) down: BTreeSet<NodeId>,
+    stalled: BTreeMap<NodeId, Time>,
+    pipes: BTreeMap<(NodeId, NodeId), Pipe>,
+}
+
+/// A link that is narrower than the others.
+#[derive(Debug)]
+struct Pipe {
+    bytes_per_second: u64,
+    free_at: Time,
+}
+
+impl Conditions {
+    /// How long a sync that begins now takes at least.
+    pub(super) fn stall(&self, node: NodeId, now: Time) -> Duration {
+        self.stalled.get(&node).map_or(Duration::ZERO, |until| until.since(now))
+    }
+
+    /// How long a message waits for its link; `None`: too much waits already.
+    pub(super) fn wait(&mut self, envelope: &Envelope, now: Time) -> Option<Duration> {
+        let Some(pipe) = self.pipes.get_mut(&(envelope.from, envelope.to)) else {
+            return Some(Duration::ZERO);
+        };
+        let size = postcard::to_stdvec(&envelope.message).map_or(0, |bytes| bytes.len() as u64);
+        let free_at = pipe.free_at.max(now);
+        let waiting = free_at.since(now).as_micros() * u128::from(pipe.bytes_per_second);
+        if pipe.bytes_per_second < u64::MAX && waiting / 1_000_000 > u128::from(QUEUE_MAX) {
+            return None;
+        }
+        pipe.free_at =
+            free_at.after(Duration::from_micros(size * 1_000_000 / pipe.bytes_per_second));
+        Some(pipe.free_at.since(now))
+    }
+}

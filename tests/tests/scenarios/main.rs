@@ -1,0 +1,22 @@
+//! Scenarios that need whole clusters: networks, partitions, and nodes that stop, stand still and
+//! come back. Their ids are explained in `tests/FAULTS.md`; those of the roles alone are in
+//! `paxos-core/tests/scenarios`.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+mod determinism;
+mod networks;
+mod partitions;
+mod processes;
+mod reordering;
+mod replies;
+
+use std::time::Duration;
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
