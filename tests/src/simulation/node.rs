@@ -13,8 +13,10 @@ use paxos_core::{
 
 use super::client::Sum;
 use super::clock::Clock;
+use super::plant::{Actor, Plant};
 
-const CLUSTER: ClusterId = ClusterId(7);
+/// The cluster that every simulated disk belongs to.
+pub const CLUSTER: ClusterId = ClusterId(7);
 const SEGMENT: u64 = 32 << 10;
 
 /// What is left of a node when it does not run.
@@ -62,11 +64,15 @@ impl Host {
         genesis: &Membership,
         seed: u64,
         now: Time,
+        plant: &mut dyn Plant,
     ) -> Result<(Running, Recovered), String> {
         let options = LogOptions { segment_bytes: SEGMENT };
-        let (log, recovered, _) = Log::open(Box::new(self.disk.clone()), CLUSTER, self.me, options)
-            .map_err(|error| error.to_string())?;
-        let running = Running::new(self, log, &recovered, genesis, seed, self.clock.shows(now));
+        let disk = plant.disk(self.me, &self.disk);
+        let (log, mut recovered, _) =
+            Log::open(disk, CLUSTER, self.me, options).map_err(|error| error.to_string())?;
+        plant.recovered(self.me, &mut recovered);
+        let now = self.clock.shows(now);
+        let running = Running::new(self, log, &recovered, genesis, seed, now, plant);
         Ok((running, recovered))
     }
 }
@@ -74,6 +80,7 @@ impl Host {
 /// The volatile part of a node.
 #[derive(Debug)]
 pub struct Running {
+    me: NodeId,
     acceptor: Option<Acceptor>,
     proposer: Option<Proposer>,
     learner: Option<Learner>,
@@ -97,6 +104,7 @@ impl Running {
         genesis: &Membership,
         seed: u64,
         now: Time,
+        plant: &mut dyn Plant,
     ) -> Self {
         let (me, run) = (host.me, log.incarnation());
         let known = || Configurations::genesis(genesis.clone());
@@ -108,11 +116,12 @@ impl Running {
         let learner = host.role.learns().then(|| Learner::recover(me, options, known(), recovered));
         let mut replica = Replica::new();
         for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(Slot::FIRST)) {
-            replica.apply(slot, value, genesis.sessions_max);
+            plant.apply(me, &mut replica, slot, value, genesis.sessions_max);
         }
         let acceptor = || Acceptor::recover(me, AcceptorOptions::default(), recovered);
         let proposer = || Proposer::new(me, run, ProposerOptions::default(), known());
         Running {
+            me,
             acceptor: host.role.accepts().then(acceptor),
             proposer: host.role.learns().then(proposer),
             hello: learner.as_ref().map(Learner::advanced),
@@ -131,12 +140,12 @@ impl Running {
         self.log.incarnation()
     }
 
-    fn role(&mut self, kind: RoleKind) -> Option<&mut dyn Role> {
+    fn role(&mut self, kind: RoleKind) -> Option<Actor<'_>> {
         match kind {
-            RoleKind::Acceptor => self.acceptor.as_mut().map(|role| role as _),
-            RoleKind::Proposer => self.proposer.as_mut().map(|role| role as _),
-            RoleKind::Learner => self.learner.as_mut().map(|role| role as _),
-            RoleKind::Leadership => Some(&mut self.elector),
+            RoleKind::Acceptor => self.acceptor.as_mut().map(Actor::Acceptor),
+            RoleKind::Proposer => self.proposer.as_mut().map(Actor::Proposer),
+            RoleKind::Learner => self.learner.as_mut().map(Actor::Learner),
+            RoleKind::Leadership => Some(Actor::Leadership(&mut self.elector)),
         }
     }
 
@@ -146,10 +155,11 @@ impl Running {
         kind: RoleKind,
         now: Time,
         input: Input,
+        plant: &mut dyn Plant,
     ) -> (Vec<Effect>, Option<Time>) {
-        let mut effects = Vec::new();
-        let Some(role) = self.role(kind) else { return (effects, None) };
-        role.handle(now, input, &mut effects);
+        let (me, mut effects) = (self.me, Vec::new());
+        let Some(mut role) = self.role(kind) else { return (effects, None) };
+        plant.handle(me, &mut role, now, input, &mut effects);
         let deadline = role.next_deadline();
         let before = match deadline {
             Some(deadline) => self.armed.insert(kind, deadline),

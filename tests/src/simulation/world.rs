@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::network::Cuts;
 use super::node::{Host, Running};
 use super::plan::{Faults, Plan, Trouble};
+use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
 use crate::checkers::counter_history;
 use crate::checkers::durability;
@@ -71,7 +72,7 @@ pub fn run(seed: u64) -> Result<Report, String> {
 /// # Errors
 /// The first promise that was broken, in words.
 pub fn run_as(seed: u64, change: impl FnOnce(Plan) -> Plan) -> Result<Report, String> {
-    World::new(seed, change, None).run()
+    World::new(seed, change, None, &mut Sound).run()
 }
 
 /// Runs a seed and hands every event to `tell`, as one aligned line.
@@ -83,7 +84,19 @@ pub fn run_telling(
     change: impl FnOnce(Plan) -> Plan,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Report, String> {
-    World::new(seed, change, Some(tell)).run()
+    World::new(seed, change, Some(tell), &mut Sound).run()
+}
+
+/// Runs a seed of a cluster with a planted bug.
+///
+/// # Errors
+/// The first promise that was broken, in words.
+pub fn run_planted(
+    seed: u64,
+    change: impl FnOnce(Plan) -> Plan,
+    plant: &mut dyn Plant,
+) -> Result<Report, String> {
+    World::new(seed, change, None, plant).run()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +133,7 @@ pub(super) struct World<'a> {
     pub(super) healed: Option<Time>,
     hash: DefaultHasher,
     tell: Option<&'a mut dyn FnMut(&str)>,
+    pub(super) plant: &'a mut dyn Plant,
 }
 
 impl<'a> World<'a> {
@@ -127,10 +141,12 @@ impl<'a> World<'a> {
         seed: u64,
         change: impl FnOnce(Plan) -> Plan,
         tell: Option<&'a mut dyn FnMut(&str)>,
+        plant: &'a mut dyn Plant,
     ) -> Self {
         let mut random = Random::new(seed);
         let plan = change(Plan::draw(&mut random));
         let genesis = &plan.membership;
+        plant.begins(genesis);
         let mut hosts = BTreeMap::new();
         for (node, member) in &genesis.members {
             let clock = Clock::draw(&mut random, plan.drift);
@@ -157,6 +173,7 @@ impl<'a> World<'a> {
             healed: None,
             hash: DefaultHasher::new(),
             tell,
+            plant,
             plan,
         }
     }
@@ -170,7 +187,7 @@ impl<'a> World<'a> {
         troubles.into_iter().for_each(|trouble| self.plan_trouble(trouble));
         while let Some(Reverse((time, order, event))) = self.events.pop() {
             if order > EVENTS_MAX {
-                return Err(format!("events without end, the last: {event:?}"));
+                return Err(format!("progress: events without end, the last: {event:?}"));
             }
             self.now = time;
             if self.postponed(&event) {
@@ -182,10 +199,10 @@ impl<'a> World<'a> {
                 return self.finish();
             }
             if self.healed.is_some_and(|healed| time > healed.after(PROGRESS_WITHIN)) {
-                return Err(format!("no progress after healing: {}", self.stuck()));
+                return Err(format!("progress: nothing new after healing: {}", self.stuck()));
             }
         }
-        Err("nothing left to happen".to_owned())
+        Err("progress: nothing left to happen".to_owned())
     }
 
     pub(super) fn at(&mut self, delay: Duration, event: Event) {
@@ -294,7 +311,7 @@ impl<'a> World<'a> {
             return Ok(());
         };
         let clock = host.clock;
-        let (effects, ring) = running.handle(kind, clock.shows(self.now), input);
+        let (effects, ring) = running.handle(kind, clock.shows(self.now), input, self.plant);
         if let Some(deadline) = ring {
             self.at(clock.until(deadline, self.now), Event::Ring(node, kind));
         }
@@ -382,7 +399,7 @@ impl<'a> World<'a> {
         }
         match self.running.get(&node) {
             Some(running) if running.waiting() > WRITES_MAX => {
-                Err(format!("{node} has {} writes waiting", running.waiting()))
+                Err(format!("memory: {node} has {} writes waiting", running.waiting()))
             }
             _ => Ok(()),
         }
@@ -429,7 +446,8 @@ impl<'a> World<'a> {
         self.replication.applies(node, slot, value)?;
         let sessions_max = self.plan.membership.sessions_max;
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
-        let Applied { origin, outcomes } = running.replica.apply(slot, value, sessions_max);
+        let Applied { origin, outcomes } =
+            self.plant.apply(node, &mut running.replica, slot, value, sessions_max);
         if slot.0.is_multiple_of(STATE_EVERY) {
             self.replication.state(node, slot, &running.replica.snapshot())?;
         }
@@ -441,10 +459,9 @@ impl<'a> World<'a> {
         }
         let value = match outcome {
             Outcome::Opened(session) => session.0,
-            Outcome::Replied(reply) => {
-                postcard::from_bytes(reply).map_err(|error| format!("no reply: {error}"))?
-            }
-            other => return Err(format!("client {id} was answered {other:?}")),
+            Outcome::Replied(reply) => postcard::from_bytes(reply)
+                .map_err(|error| format!("answers: no reply: {error}"))?,
+            other => return Err(format!("answers: client {id} was answered {other:?}")),
         };
         self.answer(id, value);
         Ok(())
@@ -535,17 +552,17 @@ impl<'a> World<'a> {
         let mut states = learners.map(|running| running.replica.snapshot());
         let first = states.next();
         if !states.all(|state| Some(state) == first) {
-            return Err("replicas of the same slots differ".to_owned());
+            return Err("replication: replicas of the same slots differ".to_owned());
         }
         if let Some(alarmed) = self.running.values().find(|node| node.status().alarms > 0) {
-            return Err(format!("an alarm without reason: {:?}", alarmed.status()));
+            return Err(format!("alarms: one without reason: {:?}", alarmed.status()));
         }
         let history: Vec<_> =
             self.clients.iter().flat_map(|client| client.history.iter().copied()).collect();
         counter_history::check(&history)?;
         let missing = self.faults.missing(&self.plan);
         if !missing.is_empty() {
-            return Err(format!("planned and never happened: {}", missing.join(", ")));
+            return Err(format!("faults: planned and never happened: {}", missing.join(", ")));
         }
         first.hash(&mut self.hash);
         Ok(Report {
