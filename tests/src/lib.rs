@@ -2,6 +2,7 @@
 //! promise, and clusters of real processes. It is not a part of the product, and nothing of the
 //! product depends on it.
 
+pub mod canaries;
 pub mod checkers;
 pub mod processes;
 pub mod simulation;

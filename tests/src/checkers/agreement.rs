@@ -27,7 +27,9 @@ impl Agreement {
         let empty = || (value.clone(), BTreeSet::new());
         let (known, voters) = self.votes.entry((*slot, *ballot)).or_insert_with(empty);
         if known != value {
-            return Err(format!("{ballot} proposed two values for {slot}: {known} and {value}"));
+            return Err(format!(
+                "agreement: {ballot} proposed two values for {slot}: {known} and {value}"
+            ));
         }
         voters.insert(node);
         if !self.quorums.is_phase2(voters.iter()) {
@@ -35,7 +37,7 @@ impl Agreement {
         }
         match self.chosen.get(slot) {
             Some(first) if first != value => {
-                Err(format!("{slot} has two chosen values: {first} and {value}"))
+                Err(format!("agreement: {slot} has two chosen values: {first} and {value}"))
             }
             Some(_) => Ok(()),
             None => {
@@ -52,8 +54,10 @@ impl Agreement {
     pub fn applied(&self, node: NodeId, slot: Slot, value: &Value) -> Result<(), String> {
         match self.chosen.get(&slot) {
             Some(chosen) if chosen == value => Ok(()),
-            Some(chosen) => Err(format!("{node} applies {value} in {slot}, not {chosen}")),
-            None => Err(format!("{node} applies {slot}, which no quorum holds on disk")),
+            Some(chosen) => {
+                Err(format!("agreement: {node} applies {value} in {slot}, not {chosen}"))
+            }
+            None => Err(format!("agreement: {node} applies {slot}, which no quorum holds on disk")),
         }
     }
 

@@ -39,7 +39,9 @@ pub fn check(calls: &[Call]) -> Result<(), String> {
     for call in calls {
         match call.action {
             Action::Increment { by, became: Some(value) } => {
-                let from = value.checked_sub(by).ok_or(format!("{value} is below its own {by}"))?;
+                let from = value
+                    .checked_sub(by)
+                    .ok_or(format!("history: {value} is below its own {by}"))?;
                 increments.push((from, value));
                 top = top.max(value);
             }
@@ -51,20 +53,24 @@ pub fn check(calls: &[Call]) -> Result<(), String> {
     for pair in increments.windows(2) {
         if pair[1].0 < pair[0].1 {
             return Err(format!(
-                "two increments answered {} and {}: doubled",
+                "history: two increments answered {} and {}: doubled",
                 pair[0].1, pair[1].1
             ));
         }
     }
     let known: u64 = increments.iter().map(|(from, value)| value - from).sum();
     if top > known + unknown {
-        return Err(format!("{top} was seen, but only {known} + {unknown} were ever added"));
+        return Err(format!(
+            "history: {top} was seen, but only {known} + {unknown} were ever added"
+        ));
     }
     for call in calls {
         if let Action::Read(value) = call.action {
             let inside = increments.partition_point(|(_, became)| *became <= value);
             if increments.get(inside).is_some_and(|(from, _)| *from < value) {
-                return Err(format!("{value} was read, a value that the counter never had"));
+                return Err(format!(
+                    "history: {value} was read, a value that the counter never had"
+                ));
             }
         }
     }
@@ -87,7 +93,7 @@ fn in_real_time(calls: &[Call]) -> Result<(), String> {
                 && answered < call.invoked
             {
                 return Err(format!(
-                    "{seen} was answered at {answered}, then {value} was seen by a call invoked at \
+                    "history: {seen} was answered at {answered}, then {value} was seen by a call invoked at \
                      {}: stale or reordered",
                     call.invoked
                 ));

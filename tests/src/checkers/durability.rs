@@ -11,12 +11,18 @@ pub fn covered(message: &Message, synced: &Recovered) -> Result<(), String> {
     match message {
         Message::Proposer(ProposerMessage::Promise(promise)) => {
             if synced.promised < promise.ballot {
-                return Err(format!("a promise of {} left before it was synced", promise.ballot));
+                return Err(format!(
+                    "durability: a promise of {} left before it was synced",
+                    promise.ballot
+                ));
             }
             for accepted in &promise.accepted {
                 let held = synced.accepted.get(&accepted.slot);
                 if held.is_none_or(|(ballot, _)| *ballot < accepted.ballot) {
-                    return Err(format!("a promise reports {} before it is synced", accepted.slot));
+                    return Err(format!(
+                        "durability: a promise reports {} before it is synced",
+                        accepted.slot
+                    ));
                 }
             }
             Ok(())
@@ -24,9 +30,9 @@ pub fn covered(message: &Message, synced: &Recovered) -> Result<(), String> {
         Message::Learner(LearnerMessage::Accepted { ballot, slot }) => {
             let held = synced.accepted.get(slot).is_some_and(|(held, _)| held >= ballot);
             let promised = synced.promised >= *ballot;
-            (held && promised)
-                .then_some(())
-                .ok_or_else(|| format!("a vote for {slot} under {ballot} left before its sync"))
+            (held && promised).then_some(()).ok_or_else(|| {
+                format!("durability: a vote for {slot} under {ballot} left before its sync")
+            })
         }
         _ => Ok(()),
     }

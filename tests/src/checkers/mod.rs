@@ -1,5 +1,5 @@
 //! One checker per promise. Each is computed from disks, messages and client histories, never from
-//! what a node believes of itself.
+//! what a node believes of itself. What a checker says begins with its name.
 
 pub mod agreement;
 pub mod counter_history;
@@ -7,3 +7,22 @@ pub mod durability;
 pub mod history_file;
 pub mod recovery;
 pub mod replication;
+
+/// What can say that a promise is broken, by the name that its words begin with.
+pub const CHECKERS: [&str; 9] = [
+    "agreement",
+    "alarms",
+    "answers",
+    "durability",
+    "history",
+    "memory",
+    "progress",
+    "recovery",
+    "replication",
+];
+
+/// The checker that said so; `None` if none did, and the run itself was not what was planned.
+pub fn blamed(broken: &str) -> Option<&'static str> {
+    let said = |name: &&str| broken.split(": ").any(|part| part == *name);
+    CHECKERS.into_iter().find(said)
+}

@@ -8,19 +8,21 @@ use paxos_core::Recovered;
 /// What is missing, in words.
 pub fn remembers(synced: &Recovered, recovered: &Recovered) -> Result<(), String> {
     if recovered.promised < synced.promised {
-        return Err(format!("the promise of {} was forgotten", synced.promised));
+        return Err(format!("recovery: the promise of {} was forgotten", synced.promised));
     }
     if recovered.trimmed < synced.trimmed {
-        return Err(format!("the cut at {} was forgotten", synced.trimmed));
+        return Err(format!("recovery: the cut at {} was forgotten", synced.trimmed));
     }
     for (slot, (ballot, value)) in &synced.accepted {
         match recovered.accepted.get(slot) {
             Some((found, _)) if found > ballot => {}
             Some((found, same)) if found == ballot && same == value => {}
             Some((found, _)) => {
-                return Err(format!("{slot} was accepted under {ballot}, now under {found}"));
+                return Err(format!(
+                    "recovery: {slot} was accepted under {ballot}, now under {found}"
+                ));
             }
-            None => return Err(format!("the acceptance of {slot} was forgotten")),
+            None => return Err(format!("recovery: the acceptance of {slot} was forgotten")),
         }
     }
     Ok(())

@@ -38,15 +38,17 @@ impl Replication {
     pub fn applies(&mut self, node: NodeId, slot: Slot, value: &Value) -> Result<(), String> {
         let last = self.applied.entry(node).or_default();
         if slot != last.next() {
-            return Err(format!("{node} applies {slot} behind {last}"));
+            return Err(format!("replication: {node} applies {slot} behind {last}"));
         }
         *last = slot;
         match value {
             Value::Commands(batch) if !self.submitted.contains(&hash(&&batch.bytes[..])) => {
-                Err(format!("{node} applies in {slot} what no client ever sent"))
+                Err(format!("replication: {node} applies in {slot} what no client ever sent"))
             }
             Value::Commands(_) | Value::Noop => Ok(()),
-            Value::Reconfigure(_) => Err(format!("{node} applies a change that nobody made")),
+            Value::Reconfigure(_) => {
+                Err(format!("replication: {node} applies a change that nobody made"))
+            }
         }
     }
 
@@ -60,7 +62,7 @@ impl Replication {
         if *known == mine {
             return Ok(());
         }
-        Err(format!("behind {slot} the state of {node} is not that of {first}"))
+        Err(format!("replication: behind {slot} the state of {node} is not that of {first}"))
     }
 }
 

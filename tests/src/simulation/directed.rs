@@ -10,6 +10,7 @@ use paxos_core::{Envelope, NodeId, Random, Replica, Time};
 
 use super::events::Event;
 use super::plan::{Faults, Plan, Settings};
+use super::plant::Sound;
 use super::world::{PROGRESS_WITHIN, Report, World};
 
 /// The name under which the world keeps the cuts of a story.
@@ -53,7 +54,8 @@ impl Cluster {
             settings: Settings::default(),
             ..plan.with_window(64).of_voters(voters)
         };
-        let mut world = World::new(seed, |plan| change(calm(plan)), None);
+        let mut world =
+            World::new(seed, |plan| change(calm(plan)), None, Box::leak(Box::new(Sound)));
         let nodes: Vec<_> = world.hosts.keys().copied().collect();
         nodes.into_iter().for_each(|node| world.at(Duration::ZERO, Event::Restart(node)));
         (0..world.clients.len()).for_each(|id| world.at(Duration::ZERO, Event::Begin(id)));

@@ -9,9 +9,13 @@ mod events;
 pub mod network;
 mod node;
 mod plan;
+mod plant;
+mod requests;
 mod trouble;
 mod world;
 
 pub use client::Sum;
+pub use node::CLUSTER;
 pub use plan::{Faults, Plan, Rhythm, Settings, TROUBLES, Trouble};
-pub use world::{PROGRESS_WITHIN, Report, run, run_as, run_telling};
+pub use plant::{Actor, Plant, Sound};
+pub use world::{PROGRESS_WITHIN, Report, run, run_as, run_planted, run_telling};

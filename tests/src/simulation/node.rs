@@ -13,8 +13,10 @@ use paxos_core::{
 use super::client::Sum;
 use super::clock::Clock;
 use super::plan::Plan;
+use super::plant::{Actor, Plant};
 
-const CLUSTER: ClusterId = ClusterId(7);
+/// The cluster that every simulated disk belongs to.
+pub const CLUSTER: ClusterId = ClusterId(7);
 const SEGMENT: u64 = 32 << 10;
 
 /// What is left of a node when it does not run.
@@ -57,11 +59,20 @@ impl Host {
     ///
     /// # Errors
     /// Why its log says that it must not.
-    pub fn start(&self, plan: &Plan, seed: u64, now: Time) -> Result<(Running, Recovered), String> {
+    pub fn start(
+        &self,
+        plan: &Plan,
+        seed: u64,
+        now: Time,
+        plant: &mut dyn Plant,
+    ) -> Result<(Running, Recovered), String> {
         let options = LogOptions { segment_bytes: SEGMENT };
-        let (log, recovered, _) = Log::open(Box::new(self.disk.clone()), CLUSTER, self.me, options)
-            .map_err(|error| error.to_string())?;
-        let running = Running::new(self, log, &recovered, plan, seed, self.clock.shows(now));
+        let disk = plant.disk(self.me, &self.disk);
+        let (log, mut recovered, _) =
+            Log::open(disk, CLUSTER, self.me, options).map_err(|error| error.to_string())?;
+        plant.recovered(self.me, &mut recovered);
+        let now = self.clock.shows(now);
+        let running = Running::new(self, log, &recovered, plan, seed, now, plant);
         Ok((running, recovered))
     }
 }
@@ -82,6 +93,7 @@ pub struct Timer {
 /// The volatile part of a node.
 #[derive(Debug)]
 pub struct Running {
+    me: NodeId,
     acceptor: Option<Acceptor>,
     proposer: Option<Proposer>,
     learner: Option<Learner>,
@@ -104,6 +116,7 @@ impl Running {
         plan: &Plan,
         seed: u64,
         now: Time,
+        plant: &mut dyn Plant,
     ) -> Self {
         let (me, run) = (host.me, log.incarnation());
         let (genesis, settings) = (&plan.membership, plan.settings.clone());
@@ -115,11 +128,12 @@ impl Running {
         let learner = host.role.learns().then(|| Learner::recover(me, options, known(), recovered));
         let mut replica = Replica::new();
         for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(Slot::FIRST)) {
-            replica.apply(slot, value, genesis.sessions_max);
+            plant.apply(me, &mut replica, slot, value, genesis.sessions_max);
         }
         let acceptor = || Acceptor::recover(me, settings.acceptor.clone(), recovered);
         let proposer = || Proposer::new(me, run, settings.proposer.clone(), known());
         Running {
+            me,
             acceptor: host.role.accepts().then(acceptor),
             proposer: host.role.learns().then(proposer),
             hello: learner.as_ref().map(Learner::advanced),
@@ -138,19 +152,27 @@ impl Running {
         self.log.incarnation()
     }
 
-    fn role(&mut self, kind: RoleKind) -> Option<&mut dyn Role> {
+    fn role(&mut self, kind: RoleKind) -> Option<Actor<'_>> {
         match kind {
-            RoleKind::Acceptor => self.acceptor.as_mut().map(|role| role as _),
-            RoleKind::Proposer => self.proposer.as_mut().map(|role| role as _),
-            RoleKind::Learner => self.learner.as_mut().map(|role| role as _),
-            RoleKind::Leadership => Some(&mut self.elector),
+            RoleKind::Acceptor => self.acceptor.as_mut().map(Actor::Acceptor),
+            RoleKind::Proposer => self.proposer.as_mut().map(Actor::Proposer),
+            RoleKind::Learner => self.learner.as_mut().map(Actor::Learner),
+            RoleKind::Leadership => Some(Actor::Leadership(&mut self.elector)),
         }
     }
 
     /// Hands an input to a role, which adds its effects.
-    pub fn handle(&mut self, kind: RoleKind, now: Time, input: Input, effects: &mut Vec<Effect>) {
-        let Some(role) = self.role(kind) else { return };
-        role.handle(now, input, effects);
+    pub fn handle(
+        &mut self,
+        kind: RoleKind,
+        now: Time,
+        input: Input,
+        effects: &mut Vec<Effect>,
+        plant: &mut dyn Plant,
+    ) {
+        let me = self.me;
+        let Some(mut role) = self.role(kind) else { return };
+        plant.handle(me, &mut role, now, input, effects);
         self.timers[kind as usize].deadline = role.next_deadline();
     }
 

@@ -208,18 +208,19 @@ impl World<'_> {
             self.at(delay, Event::Restart(node));
             return Ok(());
         }
-        let (running, recovered) = match host.start(&self.plan, seed, now) {
+        let (running, recovered) = match host.start(&self.plan, seed, now, self.plant) {
             Ok(started) => started,
             Err(words) => {
                 host.lost = true;
                 let damaged = host.damaged;
                 self.told(node, || format!("does not start: {words}"));
-                let refusal = format!("{node} refuses a disk that nobody damaged: {words}");
+                let refusal =
+                    format!("recovery: {node} refuses a disk that nobody damaged: {words}");
                 return if damaged { Ok(()) } else { Err(refusal) };
             }
         };
         if host.damaged {
-            return Err(format!("{node} starts from a damaged disk"));
+            return Err(format!("recovery: {node} starts from a damaged disk"));
         }
         recovery::remembers(&host.durable, &recovered).map_err(|why| format!("{node}: {why}"))?;
         for (slot, (ballot, value)) in &recovered.accepted {

@@ -6,18 +6,19 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use paxos_core::{
-    Applied, Effect, Envelope, Input, Message, NodeId, Outcome, Persist, Random, RoleKind, Slot,
-    Time, Value, receivers,
+    Applied, Effect, Envelope, Input, NodeId, Outcome, Persist, Random, RoleKind, Slot, Time,
+    Value, receivers,
 };
 use rustc_hash::FxHasher;
 
-use super::client::{Client, Wish};
+use super::client::Client;
 use super::clock::Clock;
 use super::directed::Conditions;
 use super::events::{Event, Events};
 use super::network::Cuts;
 use super::node::{Host, Running};
 use super::plan::{Faults, Plan};
+use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
 use crate::checkers::counter_history;
 use crate::checkers::durability;
@@ -51,9 +52,6 @@ pub(super) const FAULTS_LATE_BY: Duration = Duration::from_secs(30);
 /// A run that makes more events than this is stuck in one moment.
 const EVENTS_MAX: u64 = 20_000_000;
 
-/// A client asks another node after this.
-const CLIENT_PATIENCE: Duration = Duration::from_millis(400);
-
 /// The state hash is compared at every so many slots.
 const STATE_EVERY: u64 = 16;
 
@@ -73,7 +71,7 @@ pub fn run(seed: u64) -> Result<Report, String> {
 /// # Errors
 /// The first promise that was broken, in words.
 pub fn run_as(seed: u64, change: impl FnOnce(Plan) -> Plan) -> Result<Report, String> {
-    World::new(seed, change, None).run()
+    World::new(seed, change, None, &mut Sound).run()
 }
 
 /// Runs a seed and hands every event to `tell`, as one aligned line.
@@ -85,7 +83,19 @@ pub fn run_telling(
     change: impl FnOnce(Plan) -> Plan,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Report, String> {
-    World::new(seed, change, Some(tell)).run()
+    World::new(seed, change, Some(tell), &mut Sound).run()
+}
+
+/// Runs a seed of a cluster with a planted bug.
+///
+/// # Errors
+/// The first promise that was broken, in words.
+pub fn run_planted(
+    seed: u64,
+    change: impl FnOnce(Plan) -> Plan,
+    plant: &mut dyn Plant,
+) -> Result<Report, String> {
+    World::new(seed, change, None, plant).run()
 }
 
 pub(super) struct World<'a> {
@@ -98,7 +108,7 @@ pub(super) struct World<'a> {
     pub(super) running: BTreeMap<NodeId, Running>,
     pub(super) cuts: BTreeMap<u64, Cuts>,
     pub(super) clients: Vec<Client>,
-    fronts: Vec<NodeId>,
+    pub(super) fronts: Vec<NodeId>,
     pub(super) waiting_reads: BTreeMap<(NodeId, Slot), Vec<u64>>,
     pub(super) agreement: Agreement,
     pub(super) replication: Replication,
@@ -110,6 +120,7 @@ pub(super) struct World<'a> {
     pub(super) healed: Option<Time>,
     hash: FxHasher,
     tell: Option<&'a mut dyn FnMut(&str)>,
+    pub(super) plant: &'a mut dyn Plant,
 }
 
 impl<'a> World<'a> {
@@ -117,10 +128,12 @@ impl<'a> World<'a> {
         seed: u64,
         change: impl FnOnce(Plan) -> Plan,
         tell: Option<&'a mut dyn FnMut(&str)>,
+        plant: &'a mut dyn Plant,
     ) -> Self {
         let mut random = Random::new(seed);
         let plan = change(Plan::draw(&mut random));
         let genesis = &plan.membership;
+        plant.begins(genesis);
         let mut hosts = BTreeMap::new();
         for (node, member) in &genesis.members {
             let clock = Clock::draw(&mut random, plan.drift);
@@ -147,6 +160,7 @@ impl<'a> World<'a> {
             healed: None,
             hash: FxHasher::default(),
             tell,
+            plant,
             plan,
         }
     }
@@ -160,7 +174,7 @@ impl<'a> World<'a> {
         troubles.into_iter().for_each(|trouble| self.plan_trouble(trouble));
         while let Some((time, order, event)) = self.events.next_by(Time(u64::MAX)) {
             if order > EVENTS_MAX {
-                return Err(format!("events without end, the last: {event:?}"));
+                return Err(format!("progress: events without end, the last: {event:?}"));
             }
             self.now = time;
             let Some(event) = self.unless_paused(event) else { continue };
@@ -170,10 +184,10 @@ impl<'a> World<'a> {
                 return self.finish();
             }
             if self.healed.is_some_and(|healed| time > healed.after(PROGRESS_WITHIN)) {
-                return Err(format!("no progress after healing: {}", self.stuck()));
+                return Err(format!("progress: nothing new after healing: {}", self.stuck()));
             }
         }
-        Err("nothing left to happen".to_owned())
+        Err("progress: nothing left to happen".to_owned())
     }
 
     /// Lets everything happen that happens until then.
@@ -321,7 +335,7 @@ impl<'a> World<'a> {
             return Ok(());
         };
         let mut effects = std::mem::take(&mut self.effects);
-        running.handle(kind, host.clock.shows(self.now), input, &mut effects);
+        running.handle(kind, host.clock.shows(self.now), input, &mut effects, self.plant);
         self.arm(node, kind);
         let done = effects.drain(..).try_for_each(|effect| self.perform(node, effect));
         self.effects = effects;
@@ -408,7 +422,7 @@ impl<'a> World<'a> {
         }
         match self.running.get(&node) {
             Some(running) if running.waiting() > WRITES_MAX => {
-                Err(format!("{node} has {} writes waiting", running.waiting()))
+                Err(format!("memory: {node} has {} writes waiting", running.waiting()))
             }
             _ => Ok(()),
         }
@@ -456,7 +470,8 @@ impl<'a> World<'a> {
         self.replication.applies(node, slot, value)?;
         let sessions_max = self.plan.membership.sessions_max;
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
-        let Applied { origin, outcomes } = running.replica.apply(slot, value, sessions_max);
+        let Applied { origin, outcomes } =
+            self.plant.apply(node, &mut running.replica, slot, value, sessions_max);
         if slot.0.is_multiple_of(STATE_EVERY) {
             self.replication.state(node, slot, &running.replica.snapshot())?;
         }
@@ -468,73 +483,12 @@ impl<'a> World<'a> {
         }
         let value = match outcome {
             Outcome::Opened(session) => session.0,
-            Outcome::Replied(reply) => {
-                postcard::from_bytes(reply).map_err(|error| format!("no reply: {error}"))?
-            }
-            other => return Err(format!("client {id} was answered {other:?}")),
+            Outcome::Replied(reply) => postcard::from_bytes(reply)
+                .map_err(|error| format!("answers: no reply: {error}"))?,
+            other => return Err(format!("answers: client {id} was answered {other:?}")),
         };
         self.answer(id, value);
         Ok(())
-    }
-
-    fn answer(&mut self, id: usize, value: u64) {
-        // A restarted node may apply a slot again that it had answered before.
-        if self.clients[id].present.is_none() {
-            return;
-        }
-        self.clients[id].end(self.now, value);
-        let pause = self.upto(self.plan.think);
-        self.at(pause, Event::Begin(id));
-    }
-
-    fn answer_reads(&mut self, node: NodeId) {
-        let Some(running) = self.running.get(&node) else { return };
-        let applied = running.replica.applied();
-        let value = running.replica.machine().value();
-        let (first, last) = ((node, Slot(0)), (node, applied.next()));
-        let ready: Vec<_> = self.waiting_reads.range(first..=last).map(|(key, _)| *key).collect();
-        for key in ready {
-            for ticket in self.waiting_reads.remove(&key).unwrap_or_default() {
-                let (id, _) = Client::of_ticket(ticket);
-                let client = &self.clients[id];
-                let reads = client.present.is_some_and(|present| present.wish == Wish::Read);
-                if client.ticket() == ticket && client.node == node && reads {
-                    self.answer(id, value);
-                }
-            }
-        }
-    }
-
-    /// Sends the present operation of a client to its node.
-    fn ask(&mut self, id: usize) {
-        self.clients[id].attempts += 1;
-        let (node, attempt) = (self.clients[id].node, self.clients[id].attempts);
-        let Some(running) = self.running.get(&node) else {
-            // Nobody is there, and that is soon noticed.
-            return self.at(Duration::from_millis(50), Event::Impatient(id, attempt));
-        };
-        let incarnation = running.incarnation();
-        // Each attempt gets more time, or a slow cluster would never be in time.
-        let patience = CLIENT_PATIENCE * (1 << self.clients[id].tries.min(4));
-        self.clients[id].tries += 1;
-        self.at(patience, Event::Impatient(id, attempt));
-        let ticket = self.clients[id].ticket();
-        let message = match self.clients[id].batch(node, incarnation) {
-            Some(bytes) => {
-                self.replication.submitted(&bytes);
-                paxos_core::Inside::Propose { ticket, bytes }
-            }
-            None => paxos_core::Inside::Read { ticket },
-        };
-        let delay = self.upto(Duration::from_millis(1));
-        let message = Message::Inside(message);
-        self.post(delay, Envelope { from: node, to: node, message });
-    }
-
-    fn try_another(&mut self, id: usize) {
-        let place = self.random.below(self.fronts.len() as u64) as usize;
-        self.clients[id].node = self.fronts[place];
-        self.ask(id);
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -562,17 +516,17 @@ impl<'a> World<'a> {
         let mut states = learners.map(|running| running.replica.snapshot());
         let first = states.next();
         if !states.all(|state| Some(state) == first) {
-            return Err("replicas of the same slots differ".to_owned());
+            return Err("replication: replicas of the same slots differ".to_owned());
         }
         if let Some(alarmed) = self.running.values().find(|node| node.status().alarms > 0) {
-            return Err(format!("an alarm without reason: {:?}", alarmed.status()));
+            return Err(format!("alarms: one without reason: {:?}", alarmed.status()));
         }
         let history: Vec<_> =
             self.clients.iter().flat_map(|client| client.history.iter().copied()).collect();
         counter_history::check(&history)?;
         let missing = self.faults.missing(&self.plan);
         if !missing.is_empty() {
-            return Err(format!("planned and never happened: {}", missing.join(", ")));
+            return Err(format!("faults: planned and never happened: {}", missing.join(", ")));
         }
         first.hash(&mut self.hash);
         Ok(Report {

@@ -1,0 +1,104 @@
+//! How a bug is planted in one kind of role.
+
+use paxos_core::{Acceptor, Effect, Input, Learner, Membership, NodeId, Proposer, Role, Time};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::simulation::{Actor, Plan, Plant};
+
+/// Where and when a role is handed something.
+#[derive(Debug)]
+pub(super) struct Scene<'a> {
+    pub(super) me: NodeId,
+    pub(super) now: Time,
+    pub(super) membership: &'a Membership,
+}
+
+struct Wrong<F> {
+    membership: Option<Membership>,
+    handle: F,
+}
+
+impl<F> Plant for Wrong<F>
+where
+    F: FnMut(&Scene<'_>, &mut Actor<'_>, Input, &mut Vec<Effect>),
+{
+    fn begins(&mut self, membership: &Membership) {
+        self.membership = Some(membership.clone());
+    }
+
+    fn handle(
+        &mut self,
+        me: NodeId,
+        role: &mut Actor<'_>,
+        now: Time,
+        input: Input,
+        out: &mut Vec<Effect>,
+    ) {
+        let membership = self.membership.as_ref().expect("a run begins with a membership");
+        (self.handle)(&Scene { me, now, membership }, role, input, out);
+    }
+}
+
+/// Stands before every role.
+pub(super) fn roles(
+    handle: impl FnMut(&Scene<'_>, &mut Actor<'_>, Input, &mut Vec<Effect>) + 'static,
+) -> Box<dyn Plant> {
+    Box::new(Wrong { membership: None, handle })
+}
+
+/// Stands before acceptors.
+pub(super) fn acceptors(
+    mut handle: impl FnMut(&Scene<'_>, &mut Acceptor, Input, &mut Vec<Effect>) + 'static,
+) -> Box<dyn Plant> {
+    roles(move |scene, role, input, out| match role {
+        Actor::Acceptor(acceptor) => handle(scene, acceptor, input, out),
+        role => role.handle(scene.now, input, out),
+    })
+}
+
+/// Stands before proposers.
+pub(super) fn proposers(
+    mut handle: impl FnMut(&Scene<'_>, &mut Proposer, Input, &mut Vec<Effect>) + 'static,
+) -> Box<dyn Plant> {
+    roles(move |scene, role, input, out| match role {
+        Actor::Proposer(proposer) => handle(scene, proposer, input, out),
+        role => role.handle(scene.now, input, out),
+    })
+}
+
+/// Stands before learners.
+pub(super) fn learners(
+    mut handle: impl FnMut(&Scene<'_>, &mut Learner, Input, &mut Vec<Effect>) + 'static,
+) -> Box<dyn Plant> {
+    roles(move |scene, role, input, out| match role {
+        Actor::Learner(learner) => handle(scene, learner, input, out),
+        role => role.handle(scene.now, input, out),
+    })
+}
+
+/// Stands behind every role: changes each effect, or takes it away.
+pub(super) fn effects(
+    mut change: impl FnMut(&Scene<'_>, Effect) -> Vec<Effect> + 'static,
+) -> Box<dyn Plant> {
+    roles(move |scene, role, input, out| {
+        let mut sound = Vec::new();
+        role.handle(scene.now, input, &mut sound);
+        out.extend(sound.into_iter().flat_map(|effect| change(scene, effect)));
+    })
+}
+
+/// Changes what a role holds, in the form in which it would be written out.
+pub(super) fn edit<T>(role: &mut T, change: impl FnOnce(&mut serde_json::Value))
+where
+    T: Serialize + DeserializeOwned,
+{
+    let mut state = serde_json::to_value(&*role).expect("a role is plain data");
+    change(&mut state);
+    *role = serde_json::from_value(state).expect("a bug changes values, never their form");
+}
+
+/// The plan of a seed with loss, duplication, reordering and crashes.
+pub(super) fn usual(plan: Plan) -> Plan {
+    plan.with_the_usual()
+}

@@ -1,0 +1,116 @@
+//! Where a bug can be planted from outside: between the roles of a node and the simulated world.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use paxos_actors::log::{Disk, MemoryDisk};
+use paxos_core::{
+    Acceptor, Applied, Effect, Elector, HeartbeatPolicy, Input, Learner, Membership, NodeId,
+    Proposer, Recovered, Replica, Role, RoleKind, Slot, Status, Time, Value,
+};
+
+use super::client::Sum;
+
+/// A bug, planted. Every method does what is right unless it is overridden.
+pub trait Plant {
+    /// A run begins, of a cluster of these members.
+    fn begins(&mut self, _: &Membership) {}
+
+    /// A node starts: the disk as its log sees it.
+    fn disk(&mut self, _: NodeId, disk: &Arc<Mutex<MemoryDisk>>) -> Box<dyn Disk + Send> {
+        Box::new(disk.clone())
+    }
+
+    /// What the log of a starting node says, before anybody hears it.
+    fn recovered(&mut self, _: NodeId, _: &mut Recovered) {}
+
+    /// A role of a node is handed an input.
+    fn handle(
+        &mut self,
+        _: NodeId,
+        role: &mut Actor<'_>,
+        now: Time,
+        input: Input,
+        out: &mut Vec<Effect>,
+    ) {
+        role.handle(now, input, out);
+    }
+
+    /// A node applies a slot, after a start once more.
+    fn apply(
+        &mut self,
+        _: NodeId,
+        replica: &mut Replica<Sum>,
+        slot: Slot,
+        value: &Value,
+        sessions_max: u64,
+    ) -> Applied {
+        replica.apply(slot, value, sessions_max)
+    }
+}
+
+impl fmt::Debug for dyn Plant + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Plant")
+    }
+}
+
+/// No bug.
+#[derive(Clone, Copy, Debug)]
+pub struct Sound;
+
+impl Plant for Sound {}
+
+/// One role of one node, with the state that a bug may have to touch.
+#[derive(Debug)]
+pub enum Actor<'a> {
+    /// Its acceptor.
+    Acceptor(&'a mut Acceptor),
+    /// Its proposer.
+    Proposer(&'a mut Proposer),
+    /// Its learner.
+    Learner(&'a mut Learner),
+    /// Its leadership.
+    Leadership(&'a mut Elector<HeartbeatPolicy>),
+}
+
+impl Actor<'_> {
+    /// Which role it is.
+    pub fn kind(&self) -> RoleKind {
+        match self {
+            Actor::Acceptor(_) => RoleKind::Acceptor,
+            Actor::Proposer(_) => RoleKind::Proposer,
+            Actor::Learner(_) => RoleKind::Learner,
+            Actor::Leadership(_) => RoleKind::Leadership,
+        }
+    }
+}
+
+impl Role for Actor<'_> {
+    fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Effect>) {
+        match self {
+            Actor::Acceptor(role) => role.handle(now, input, out),
+            Actor::Proposer(role) => role.handle(now, input, out),
+            Actor::Learner(role) => role.handle(now, input, out),
+            Actor::Leadership(role) => role.handle(now, input, out),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        match self {
+            Actor::Acceptor(role) => role.next_deadline(),
+            Actor::Proposer(role) => role.next_deadline(),
+            Actor::Learner(role) => role.next_deadline(),
+            Actor::Leadership(role) => role.next_deadline(),
+        }
+    }
+
+    fn describe(&self, status: &mut Status) {
+        match self {
+            Actor::Acceptor(role) => role.describe(status),
+            Actor::Proposer(role) => role.describe(status),
+            Actor::Learner(role) => role.describe(status),
+            Actor::Leadership(role) => role.describe(status),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! How clients ask nodes, and how they are answered.
+
+use std::time::Duration;
+
+use paxos_core::{Envelope, Message, NodeId, Slot};
+
+use super::client::{Client, Wish};
+use super::events::Event;
+use super::world::World;
+
+/// A client asks another node after this.
+const CLIENT_PATIENCE: Duration = Duration::from_millis(400);
+
+impl World<'_> {
+    pub(super) fn answer(&mut self, id: usize, value: u64) {
+        // A restarted node may apply a slot again that it had answered before.
+        if self.clients[id].present.is_none() {
+            return;
+        }
+        self.clients[id].end(self.now, value);
+        let pause = self.upto(self.plan.think);
+        self.at(pause, Event::Begin(id));
+    }
+
+    pub(super) fn answer_reads(&mut self, node: NodeId) {
+        let Some(running) = self.running.get(&node) else { return };
+        let applied = running.replica.applied();
+        let value = running.replica.machine().value();
+        let (first, last) = ((node, Slot(0)), (node, applied.next()));
+        let ready: Vec<_> = self.waiting_reads.range(first..=last).map(|(key, _)| *key).collect();
+        for key in ready {
+            for ticket in self.waiting_reads.remove(&key).unwrap_or_default() {
+                let (id, _) = Client::of_ticket(ticket);
+                let client = &self.clients[id];
+                let reads = client.present.is_some_and(|present| present.wish == Wish::Read);
+                if client.ticket() == ticket && client.node == node && reads {
+                    self.answer(id, value);
+                }
+            }
+        }
+    }
+
+    /// Sends the present operation of a client to its node.
+    pub(super) fn ask(&mut self, id: usize) {
+        self.clients[id].attempts += 1;
+        let (node, attempt) = (self.clients[id].node, self.clients[id].attempts);
+        let Some(running) = self.running.get(&node) else {
+            // Nobody is there, and that is soon noticed.
+            return self.at(Duration::from_millis(50), Event::Impatient(id, attempt));
+        };
+        let incarnation = running.incarnation();
+        // Each attempt gets more time, or a slow cluster would never be in time.
+        let patience = CLIENT_PATIENCE * (1 << self.clients[id].tries.min(4));
+        self.clients[id].tries += 1;
+        self.at(patience, Event::Impatient(id, attempt));
+        let ticket = self.clients[id].ticket();
+        let message = match self.clients[id].batch(node, incarnation) {
+            Some(bytes) => {
+                self.replication.submitted(&bytes);
+                paxos_core::Inside::Propose { ticket, bytes }
+            }
+            None => paxos_core::Inside::Read { ticket },
+        };
+        let delay = self.upto(Duration::from_millis(1));
+        let message = Message::Inside(message);
+        self.post(delay, Envelope { from: node, to: node, message });
+    }
+
+    pub(super) fn try_another(&mut self, id: usize) {
+        let place = self.random.below(self.fronts.len() as u64) as usize;
+        self.clients[id].node = self.fronts[place];
+        self.ask(id);
+    }
+}
