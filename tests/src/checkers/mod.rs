@@ -2,11 +2,16 @@
 //! what a node believes of itself. What a checker says begins with its name.
 
 pub mod agreement;
+pub mod compare_and_set;
 pub mod counter_history;
 pub mod durability;
 pub mod history_file;
+pub mod positions;
 pub mod recovery;
+pub mod registers;
 pub mod replication;
+pub mod tokens;
+mod windows;
 
 /// What can say that a promise is broken, by the name that its words begin with.
 pub const CHECKERS: [&str; 9] = [
