@@ -6,6 +6,7 @@ pub mod compare_and_set;
 pub mod counter_history;
 pub mod durability;
 pub mod history_file;
+pub mod memory;
 pub mod positions;
 pub mod recovery;
 pub mod registers;

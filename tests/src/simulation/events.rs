@@ -44,6 +44,11 @@ impl Events {
         self.queue.push(Scheduled { time, order: self.made, event });
     }
 
+    /// How many are to come.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Takes the next, unless it comes later than `until`: when it happens, how many were made
     /// before it, and what it is.
     pub(super) fn next_by(&mut self, until: Time) -> Option<(Time, u64, Event)> {

@@ -199,6 +199,17 @@ impl Running {
         status
     }
 
+    /// The encoded size of each role's state, in bytes.
+    pub fn sizes(&self) -> Vec<(RoleKind, usize)> {
+        fn size(role: &impl serde::Serialize) -> usize {
+            postcard::to_stdvec(role).map_or(usize::MAX, |bytes| bytes.len())
+        }
+        let acceptor = self.acceptor.iter().map(|role| (RoleKind::Acceptor, size(role)));
+        let proposer = self.proposer.iter().map(|role| (RoleKind::Proposer, size(role)));
+        let learner = self.learner.iter().map(|role| (RoleKind::Learner, size(role)));
+        acceptor.chain(proposer).chain(learner).collect()
+    }
+
     /// Queues a write; whether the disk has to be told.
     pub fn write(&mut self, persist: Persist) -> bool {
         self.queue.push_back(persist);

@@ -22,6 +22,7 @@ use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
 use crate::checkers::counter_history;
 use crate::checkers::durability;
+use crate::checkers::memory::{self, Limits};
 use crate::checkers::replication::Replication;
 
 /// What came of a run.
@@ -55,8 +56,8 @@ const EVENTS_MAX: u64 = 20_000_000;
 /// The state hash is compared at every so many slots.
 const STATE_EVERY: u64 = 16;
 
-/// Writes that may wait for one disk: each role repeats itself by timers only.
-const WRITES_MAX: usize = 20_000;
+/// What roles hold is measured so often.
+const MEASURED_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs a seed.
 ///
@@ -118,6 +119,7 @@ pub(super) struct World<'a> {
     pub(super) conditions: Conditions,
     /// When faults ended.
     pub(super) healed: Option<Time>,
+    measured: Time,
     hash: FxHasher,
     tell: Option<&'a mut dyn FnMut(&str)>,
     pub(super) plant: &'a mut dyn Plant,
@@ -158,6 +160,7 @@ impl<'a> World<'a> {
             leaders: BTreeSet::new(),
             conditions: Conditions::default(),
             healed: None,
+            measured: Time(0),
             hash: FxHasher::default(),
             tell,
             plant,
@@ -180,6 +183,10 @@ impl<'a> World<'a> {
             let Some(event) = self.unless_paused(event) else { continue };
             (time, order).hash(&mut self.hash);
             self.happen(event).map_err(|broken| format!("at {time}: {broken}"))?;
+            if time > self.measured.after(MEASURED_EVERY) {
+                self.measured = time;
+                self.measure().map_err(|broken| format!("at {time}: {broken}"))?;
+            }
             if self.healed.is_some() && self.is_done() {
                 return self.finish();
             }
@@ -188,6 +195,21 @@ impl<'a> World<'a> {
             }
         }
         Err("progress: nothing left to happen".to_owned())
+    }
+
+    fn measure(&self) -> Result<(), String> {
+        memory::events(self.events.waiting())?;
+        let proposer = &self.plan.settings.proposer;
+        let limits = Limits {
+            decided: self.agreement.chosen() as u64,
+            alpha: self.plan.membership.alpha,
+            waiting: (proposer.queue_max + proposer.reads_max.min(self.clients.len() * 64)) as u64,
+            nodes: self.hosts.len() as u64,
+        };
+        self.running.iter().try_for_each(|(node, running)| {
+            let sizes = running.sizes().into_iter();
+            sizes.map(|(kind, bytes)| limits.role(*node, kind, bytes)).collect()
+        })
     }
 
     /// Lets everything happen that happens until then.
@@ -420,12 +442,7 @@ impl<'a> World<'a> {
         if running.write(persist) {
             self.spin(node);
         }
-        match self.running.get(&node) {
-            Some(running) if running.waiting() > WRITES_MAX => {
-                Err(format!("memory: {node} has {} writes waiting", running.waiting()))
-            }
-            _ => Ok(()),
-        }
+        memory::writes(node, self.running.get(&node).map_or(0, Running::waiting))
     }
 
     /// The disk takes its time.
@@ -512,6 +529,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn finish(mut self) -> Result<Report, String> {
+        self.measure()?;
         let learners = self.running.values().filter(|running| running.next().is_some());
         let mut states = learners.map(|running| running.replica.snapshot());
         let first = states.next();
