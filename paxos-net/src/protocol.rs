@@ -88,8 +88,12 @@ pub enum PeerRefusal {
         /// The run it claims.
         found: u64,
     },
-    /// Another process is this node already.
-    #[error("another process runs as node {node} in run {incarnation}: stop one of the two")]
+    /// Another process was this node in the same run.
+    #[error(
+        "node {node} was met in run {incarnation} before, as another process: stop that one if it \
+         runs; if it does not, this data directory is older than what the node already promised: \
+         use the newest one only, or remove the node and add a new one"
+    )]
     IdentityTaken {
         /// The node.
         node: NodeId,

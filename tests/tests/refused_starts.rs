@@ -121,6 +121,39 @@ fn proc8_a8_a_node_without_its_data_is_refused_and_told_how_to_come_back() {
 }
 
 #[test]
+fn a9_proc9_an_older_copy_of_a_nodes_data_is_refused_and_has_no_vote() {
+    let mut cluster = Cluster::started();
+    cluster.await_level();
+    cluster.kill(3);
+    let data = cluster.node_folder(3).join("data");
+    let backup = cluster.folder().join("backup");
+    copy(&data, &backup);
+    // It goes on from there, one run or two, and promises and votes what the copy knows nothing of.
+    let mut hits = 0;
+    for runs in 1..=2 {
+        for _ in 0..runs {
+            cluster.start(3);
+            hits += 1;
+            assert_eq!(cluster.incr("hits", 1), hits);
+            cluster.await_level();
+            cluster.kill(3);
+        }
+        let newest = cluster.folder().join(format!("newest-{runs}"));
+        fs::rename(&data, &newest).unwrap();
+        copy(&backup, &data);
+        let words = ["refuses this node: node n3 was met in run", "older than what"];
+        cluster.serve(3, &[]).told().failed_with(CONFIGURATION, &words);
+        hits += 1;
+        assert_eq!(cluster.incr("hits", 1), hits);
+        // The newest data is as good as ever.
+        fs::remove_dir_all(&data).unwrap();
+        copy(&newest, &data);
+    }
+    cluster.start(3);
+    assert_eq!(cluster.get_via("hits", 3), hits);
+}
+
+#[test]
 fn proc10_a_nodes_identity_is_that_of_one_process() {
     let mut cluster = Cluster::started();
     cluster.await_level();

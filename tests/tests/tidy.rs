@@ -207,3 +207,51 @@ fn a_whole_service_of_ones_own_is_short() {
     let lines = fs::read_to_string(example).unwrap().lines().count();
     assert!(lines <= EXAMPLE_LINES_MAX, "{lines} lines");
 }
+
+/// The ids at the beginning of the rows of the table of faults.
+fn ids() -> Vec<String> {
+    let table = fs::read_to_string(root().join("tests/FAULTS.md")).unwrap();
+    let cells = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    let ids = cells.flat_map(|cell| cell.split(", ").map(str::to_lowercase));
+    ids.filter(|id| id.ends_with(|c: char| c.is_ascii_digit())).collect()
+}
+
+/// Whether a test of this name tells the story of this id, alone or with those of others.
+fn tells(name: &str, id: &str) -> bool {
+    let is_id = |word: &&str| {
+        let digits = word.trim_start_matches(|c: char| c.is_ascii_lowercase());
+        !digits.is_empty() && digits.len() < word.len() && digits.parse::<u32>().is_ok()
+    };
+    name.split('_').take_while(is_id).any(|word| word == id)
+}
+
+#[test]
+fn every_fault_in_the_table_has_a_test_of_its_name() {
+    assert!(tells("a9_proc9_an_older_copy", "proc9") && !tells("s1_of_s2", "s2"));
+    assert!(!tells("net1_loss", "net") && !tells("net13_replies", "net1"));
+    let mut tests = Vec::new();
+    for path in rust_files(&root()) {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut is_test = false;
+        for line in text.lines().map(str::trim) {
+            let declared = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+            match declared.and_then(|rest| rest.split('(').next()) {
+                Some(name) if is_test => tests.push(name.to_owned()),
+                Some(_) => {}
+                // Between the attribute and the name may stand others, and words.
+                None if line.starts_with('#') || line.starts_with("//") => {
+                    is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+                    continue;
+                }
+                None => {}
+            }
+            is_test = false;
+        }
+    }
+    assert!(tests.len() > 200, "the tests were not found: {}", tests.len());
+    let ids = ids();
+    assert!(ids.len() > 100, "the ids were not found: {ids:?}");
+    let missing: Vec<_> =
+        ids.into_iter().filter(|id| !tests.iter().any(|name| tells(name, id))).collect();
+    none("faults without a test", &missing);
+}

@@ -2,7 +2,7 @@
 
 use paxos_core::{
     AcceptorMessage, Ballot, Batch, Configurations, Input, Learner, LearnerMessage, Membership,
-    Message, NodeId, Quorums, Random, Role, Slot, Time, Value,
+    Message, NodeId, Promise, ProposerMessage, Quorums, Random, Role, Slot, Time, Value,
 };
 
 use crate::cluster::{Cluster, Fate};
@@ -130,6 +130,42 @@ fn b4_a_page_that_was_lost_is_not_an_empty_one() {
     assert_eq!(cluster.fate(fresh), Fate::Silent);
     cluster.run_for(SECONDS);
     assert_eq!(cluster.applied(3), ["'x'", "'y'", "'z'", "'w'"]);
+}
+
+#[test]
+fn b5_what_an_acceptor_has_cut_off_is_learned_and_never_proposed() {
+    let mut cluster = x_on_its_way(Cluster::governed(3), 3);
+    cluster.propose(1, "y");
+    cluster.cut(1, 3);
+    cluster.lose("n1 -> n3");
+    cluster.settle();
+    assert_eq!(cluster.applied(2), ["'x'", "'y'"]);
+    cluster.crash(1);
+    cluster.heal();
+    // n3 never saw #1 and #2, and n2 has cut its log above them.
+    cluster.campaign(3);
+    let fresh = cluster.propose(3, "z");
+    cluster.deliver("n3 -> n3 prepare");
+    cluster.deliver("n3 -> n3 promise");
+    cluster.deliver("n3 -> n2 prepare");
+    cluster.lose("n2 -> n3 promise");
+    let ballot = cluster.ballot(3).unwrap();
+    let (first, trimmed) = (Slot::FIRST, Slot(3));
+    let promise = Promise { ballot, first, next: None, trimmed, accepted: vec![] };
+    cluster.inject(2, 3, Message::Proposer(ProposerMessage::Promise(promise)));
+    cluster.deliver("n2 -> n3 promise");
+    assert!(cluster.leads(3));
+    assert_eq!(cluster.fate(fresh), Fate::Proposed(Slot(3)));
+    let read = cluster.read(3);
+    cluster.deliver("n3 -> n2 accept");
+    cluster.deliver("n3 -> n3 accept");
+    assert!(cluster.applied(3).is_empty() && cluster.fate(read) == Fate::Silent);
+    cluster.run_for(SECONDS);
+    assert_eq!(cluster.applied(3), ["'x'", "'y'", "'z'"], "it asked n2 for them");
+    for slot in ["#1 ", "#2 "] {
+        assert_eq!(cluster.times_sent(&format!("n3 -> n2 accept {ballot} {slot}")), 0);
+    }
+    assert!(matches!(cluster.fate(read), Fate::Readable(_)));
 }
 
 #[test]

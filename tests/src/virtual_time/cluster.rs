@@ -162,6 +162,20 @@ impl Cluster {
         self.switch.cut(address_of(from), address_of(to));
     }
 
+    /// From now on nothing gets from the node to the client of this number: requests arrive, and
+    /// the replies are lost.
+    pub fn lose_replies(&self, node: NodeId, client: u64) {
+        let words = || format!("nothing gets to client {client} any more");
+        self.trace.event(&node.to_string(), &("cut client", client), words);
+        self.switch.cut(address_of(node), address_of_client(client));
+    }
+
+    /// From now on nothing gets from the client of this number to the node either.
+    pub fn cut_client(&self, node: NodeId, client: u64) {
+        self.lose_replies(node, client);
+        self.switch.cut(address_of_client(client), address_of(node));
+    }
+
     /// Undoes one cut.
     pub fn mend(&self, from: NodeId, to: NodeId) {
         self.trace.event(&from.to_string(), &("mend", to), || format!("reaches {to} again"));
@@ -179,9 +193,8 @@ impl Cluster {
     /// # Errors
     /// In words.
     pub fn client(&mut self, number: u64, via: Option<NodeId>) -> Result<Client, String> {
-        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 1, number as u8));
         let network = Network {
-            sockets: Arc::new(self.switch.host(address)),
+            sockets: Arc::new(self.switch.host(address_of_client(number))),
             entropy: Entropy::seeded(self.random.draw()),
         };
         let config = ClientConfig {
@@ -223,6 +236,11 @@ impl Cluster {
 /// Where a node is.
 fn address_of(node: NodeId) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, node.0 as u8))
+}
+
+/// Where the client of a number is.
+fn address_of_client(number: u64) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 1, number as u8))
 }
 
 /// What a start would read, from a copy of the disk.
