@@ -5,5 +5,6 @@
 pub mod canaries;
 pub mod checkers;
 pub mod processes;
+pub mod seeds;
 pub mod simulation;
 pub mod virtual_time;

@@ -308,6 +308,19 @@ impl Faults {
         self.troubles.values().sum()
     }
 
+    /// Every kind that happened, and how often.
+    pub fn by_kind(&self) -> impl Iterator<Item = (String, u64)> {
+        let messages = [
+            ("messages lost", self.lost),
+            ("messages cut off", self.cut),
+            ("messages doubled", self.duplicated),
+            ("messages held back", self.reordered),
+            ("writes torn", self.torn),
+        ];
+        let messages = messages.into_iter().map(|(kind, count)| (kind.to_owned(), count));
+        messages.chain(self.troubles.iter().map(|(kind, count)| (format!("{kind:?}"), *count)))
+    }
+
     /// The kinds that were planned and did not happen.
     pub fn missing(&self, plan: &Plan) -> Vec<String> {
         let company = plan.membership.members.len() > 1;

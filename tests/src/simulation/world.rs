@@ -57,7 +57,7 @@ const EVENTS_MAX: u64 = 20_000_000;
 const STATE_EVERY: u64 = 16;
 
 /// What roles hold is measured so often.
-const MEASURED_EVERY: Duration = Duration::from_secs(5);
+const MEASURED_EVERY: Duration = Duration::from_secs(20);
 
 /// Runs a seed.
 ///
