@@ -118,6 +118,13 @@ fn proc8_a8_a_node_without_its_data_is_refused_and_told_how_to_come_back() {
         0
     );
     assert_eq!(cluster.incr("hits", 1), 2);
+    // Nor do the other two become one and a half: a cluster without a quorum stalls.
+    cluster.kill(1);
+    refused(&cluster, 3, &[], &words);
+    let told = cluster.told(&["incr", "hits", "--timeout", "2s"]);
+    told.failed_with(69, &["reached 1 of 3, need 2"]);
+    cluster.start(1);
+    assert_eq!(cluster.incr("hits", 1), 3);
 }
 
 #[test]

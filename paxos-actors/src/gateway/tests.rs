@@ -434,6 +434,7 @@ fn b22_whatever_a_command_waits_for_when_the_leader_goes_it_gets_one_answer() {
         for next in [None, Some(ME), Some(OTHER)] {
             let (mut desk, _) = desk_at(stage);
             desk.notice(Time(1), led(None));
+            desk.link_changed(Time(1), OTHER, false);
             desk.notice(Time(2), led(next));
             desk.orders();
             // Nobody ever says a word of it again.

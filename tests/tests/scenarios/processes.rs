@@ -137,6 +137,24 @@ fn proc2_a_node_that_stood_still_has_lost_what_it_led_before_it_answers() {
 }
 
 #[test]
+fn proc2_nodes_that_all_stood_still_together_go_on_under_the_same_leader() {
+    for pause in [millis(400), seconds(2), seconds(60)] {
+        for seed in 0..5 {
+            let mut cluster = Cluster::planned(3, seed, |plan| plan);
+            let leader = cluster.run_until_led();
+            let (led, round) = (cluster.leaders(), cluster.round());
+            // A host that runs them all is suspended, say.
+            cluster.nodes().into_iter().for_each(|node| cluster.pause(node, pause));
+            cluster.run_for(pause + seconds(5));
+            let what = format!("{pause:?}, seed {seed}: silence while nobody ran proves nothing");
+            assert_eq!((cluster.leaders(), cluster.round()), (led, round), "{what}");
+            assert_eq!(cluster.leader(), Some(leader), "{what}");
+            cluster.finish();
+        }
+    }
+}
+
+#[test]
 fn proc6_a_storm_of_restarts_ends_with_the_last_of_them() {
     for (seed, together) in [(1, true), (2, true), (3, false), (4, false)] {
         let mut cluster = Cluster::planned(3, seed, |plan| plan);
