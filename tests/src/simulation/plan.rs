@@ -150,11 +150,11 @@ impl Plan {
     /// The plan of a seed.
     pub fn draw(random: &mut Random) -> Self {
         let membership = membership(random);
-        let faults_for = between(random, 15_000, 75_000);
+        let faults_for = between(random, 20_000, 100_000);
         let mut troubles = BTreeMap::new();
         for trouble in TROUBLES {
             // The draws are made for every kind, so that leaving one out changes no other.
-            let (chosen, part) = (random.below(10), 6 + random.below(8));
+            let (chosen, part) = (random.below(10), 7 + random.below(8));
             let lasts = between(random, 20, 2500);
             let alone = membership.members.len() == 1;
             let likely = if matches!(trouble, Trouble::Crash) { 7 } else { 3 };
