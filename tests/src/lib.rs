@@ -3,6 +3,7 @@
 //! product depends on it.
 
 pub mod checkers;
+pub mod model;
 pub mod processes;
 pub mod simulation;
 pub mod virtual_time;

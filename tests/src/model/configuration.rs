@@ -1,0 +1,193 @@
+//! What is searched: the cluster, and the bounds that make its histories finite.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use paxos_core::{
+    AcceptorMessage, Configurations, Envelope, Member, MemberRole, Membership, Message, NodeId,
+    ProposerMessage, Quorums, RoleKind, Slot, receivers,
+};
+
+/// Two rival proposers, some acceptors, and the bounds of the search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// What the table calls it.
+    pub name: &'static str,
+    /// How many acceptors.
+    pub acceptors: u64,
+    /// How many of them make a phase 1 quorum.
+    pub phase1: u64,
+    /// How many of them make a phase 2 quorum.
+    pub phase2: u64,
+    /// Where the proposers are.
+    pub placement: Placement,
+    /// The window. Also the last slot: what is proposed for a slot beyond it is lost on the way.
+    pub slots: u64,
+    /// Values in a page of a promise.
+    pub page_values: usize,
+    /// Campaigns of each proposer, counted over its runs.
+    pub campaigns: u64,
+    /// Commands that clients ask each proposer to propose: the first as soon as it campaigns, the
+    /// others at any time.
+    pub commands: usize,
+    /// Whether acceptors crash and come back, any number of times and keeping any part of what was
+    /// not synced.
+    pub crashes: bool,
+    /// How often each node with a proposer does so.
+    pub restarts: u64,
+    /// Whether a refusal reaches its proposer; without, all are lost.
+    pub nacks: bool,
+    /// Whether there are learners.
+    pub learners: bool,
+    /// Drains that may wait for a disk; an acceptor with so many drops what it is sent. With 0 all
+    /// is synced at once: while nothing crashes, a wait for a disk and one in the network are the
+    /// same.
+    pub unsynced: usize,
+}
+
+/// Which roles live together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Every acceptor on a node of its own; proposer and learner on two nodes behind them.
+    Separate,
+    /// The first two acceptors share their nodes with proposer and learner.
+    Collapsed,
+}
+
+impl Configuration {
+    /// Three acceptors, majorities, one slot, proposers on nodes of their own with one campaign
+    /// and one command each; refusals are lost, nothing crashes and nobody learns.
+    pub const SMALL: Configuration = Configuration {
+        name: "majority of 3",
+        acceptors: 3,
+        phase1: 2,
+        phase2: 2,
+        placement: Placement::Separate,
+        slots: 1,
+        page_values: 1,
+        campaigns: 1,
+        commands: 1,
+        crashes: false,
+        restarts: 0,
+        nacks: false,
+        learners: false,
+        unsynced: 0,
+    };
+
+    /// What `cargo run --release -p paxos-tests --bin model` searches.
+    pub fn every() -> Vec<Configuration> {
+        let majority = Self::SMALL;
+        let flexible = Configuration { name: "3 and 1 of 3", phase1: 3, phase2: 1, ..majority };
+        let four = Configuration { name: "3 and 2 of 4", acceptors: 4, phase1: 3, ..majority };
+        let refusing = |configuration| Configuration { nacks: true, ..configuration };
+        let learning = |configuration| Configuration { learners: true, ..configuration };
+        let crashing = |of| Configuration { crashes: true, unsynced: 1, ..of };
+        let collapsed = |of| Configuration { placement: Placement::Collapsed, ..of };
+        vec![
+            refusing(majority),
+            crashing(majority),
+            learning(majority),
+            collapsed(majority),
+            refusing(crashing(flexible)),
+            refusing(learning(flexible)),
+            collapsed(crashing(Configuration { restarts: 1, ..flexible })),
+            crashing(Configuration { slots: 2, ..flexible }),
+            four,
+        ]
+    }
+
+    /// The bounds in words.
+    pub fn bounds(&self) -> String {
+        let count = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let mut bounds = vec![count(self.slots, "slot"), count(self.campaigns, "campaign")];
+        let crashes = match self.unsynced {
+            0 => "crashes, all synced".to_owned(),
+            tail => format!("crashes, tail {tail}"),
+        };
+        bounds.extend(self.crashes.then_some(crashes));
+        bounds.extend((self.restarts > 0).then(|| count(self.restarts, "restart")));
+        let said = [(self.learners, "learners"), (self.nacks, "nacks")];
+        bounds.extend(said.into_iter().filter(|(on, _)| *on).map(|(_, what)| what.to_owned()));
+        bounds.join(", ")
+    }
+
+    /// The nodes, from 1 on; those with an acceptor come first.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        let front_ends = match self.placement {
+            Placement::Separate => 2,
+            Placement::Collapsed => 0,
+        };
+        (1..=self.acceptors + front_ends).map(NodeId)
+    }
+
+    /// Whether the role is on the node.
+    pub fn hosts(&self, node: NodeId, kind: RoleKind) -> bool {
+        let accepts = node.0 <= self.acceptors;
+        let proposes = match self.placement {
+            Placement::Separate => !accepts,
+            Placement::Collapsed => node.0 <= 2,
+        };
+        match kind {
+            RoleKind::Acceptor => accepts,
+            RoleKind::Proposer => proposes,
+            RoleKind::Learner => proposes && self.learners,
+            RoleKind::Leadership => false,
+        }
+    }
+
+    /// Whether a node in its `incarnation`-th run may crash.
+    pub fn crashes(&self, node: NodeId, incarnation: u64) -> bool {
+        match self.hosts(node, RoleKind::Proposer) {
+            true => incarnation <= self.restarts,
+            false => self.crashes,
+        }
+    }
+
+    /// Whether what the node writes can ever be read again.
+    pub fn has_disk(&self, node: NodeId) -> bool {
+        self.hosts(node, RoleKind::Acceptor) || self.restarts > 0
+    }
+
+    /// Whether a message has a role to go to and stays within the bounds.
+    pub fn carries(&self, envelope: &Envelope) -> bool {
+        let within = match &envelope.message {
+            Message::Acceptor(AcceptorMessage::Accept { slot, .. }) => *slot <= Slot(self.slots),
+            Message::Proposer(ProposerMessage::Nack { .. }) => self.nacks,
+            _ => true,
+        };
+        within && receivers(&envelope.message).iter().any(|kind| self.hosts(envelope.to, *kind))
+    }
+
+    /// The quorums.
+    ///
+    /// # Panics
+    /// If they need not meet.
+    pub fn quorums(&self) -> Quorums {
+        let acceptors = (1..=self.acceptors).map(NodeId);
+        Quorums::flexible(acceptors, self.phase1, self.phase2)
+            .expect("a configuration of the model has quorums that meet")
+    }
+
+    /// The membership that every role begins with.
+    pub fn genesis(&self) -> Configurations {
+        let member = |node| {
+            let accepts = self.hosts(node, RoleKind::Acceptor);
+            let learns = self.hosts(node, RoleKind::Learner);
+            let role = match (accepts, learns) {
+                (true, true) => MemberRole::Voter,
+                (true, false) => MemberRole::Witness,
+                (false, _) => MemberRole::Learner,
+            };
+            (node, Member { role, address: String::new() })
+        };
+        Configurations::genesis(Membership {
+            members: self.nodes().map(member).collect::<BTreeMap<_, _>>(),
+            quorums: self.quorums(),
+            alpha: self.slots,
+            lease: Duration::ZERO,
+            drift_ppm: 0,
+            sessions_max: 1,
+            snapshot_replicas: 1,
+        })
+    }
+}
