@@ -27,6 +27,10 @@ pub struct Configuration {
     pub page_values: usize,
     /// Campaigns of each proposer, counted over its runs.
     pub campaigns: u64,
+    /// Up to which round a proposer campaigns again at once, without being told, when fewer acceptors
+    /// refuse it than would end its leadership; 0: it waits for its patience to end, for ever. What
+    /// asks for promises of a later round is lost on the way.
+    pub chase: u64,
     /// Commands that clients ask each proposer to propose: the first as soon as it campaigns, the
     /// others at any time.
     pub commands: usize,
@@ -66,6 +70,7 @@ impl Configuration {
         slots: 1,
         page_values: 1,
         campaigns: 1,
+        chase: 0,
         commands: 1,
         crashes: false,
         restarts: 0,
@@ -77,38 +82,60 @@ impl Configuration {
     /// What `cargo run --release -p paxos-tests --bin model` searches.
     pub fn every() -> Vec<Configuration> {
         let majority = Self::SMALL;
-        let flexible = Configuration { name: "3 and 1 of 3", phase1: 3, phase2: 1, ..majority };
-        let four = Configuration { name: "3 and 2 of 4", acceptors: 4, phase1: 3, ..majority };
-        let refusing = |configuration| Configuration { nacks: true, ..configuration };
-        let learning = |configuration| Configuration { learners: true, ..configuration };
+        let flexible = Configuration { phase1: 3, phase2: 1, ..majority };
+        let named = |name, of| Configuration { name, ..of };
+        let refusing = |of| Configuration { nacks: true, ..of };
+        let learning = |of| Configuration { learners: true, ..of };
         let crashing = |of| Configuration { crashes: true, unsynced: 1, ..of };
-        let collapsed = |of| Configuration { placement: Placement::Collapsed, ..of };
+        let shared = |of| Configuration { placement: Placement::Collapsed, ..of };
+        let restarting = |of| Configuration { restarts: 1, ..of };
         vec![
-            refusing(majority),
-            crashing(majority),
-            learning(majority),
-            collapsed(majority),
-            refusing(crashing(flexible)),
-            refusing(learning(flexible)),
-            collapsed(crashing(Configuration { restarts: 1, ..flexible })),
-            crashing(Configuration { slots: 2, ..flexible }),
-            four,
+            named("nacks", refusing(majority)),
+            named("crashes", crashing(majority)),
+            named("two-slots", crashing(Configuration { slots: 2, ..flexible })),
+            named("learners", refusing(learning(flexible))),
+            named("inside", shared(learning(flexible))),
+            named("restarts", shared(crashing(restarting(flexible)))),
+            named(
+                "synced",
+                Configuration { unsynced: 0, ..shared(crashing(restarting(flexible))) },
+            ),
+            named("crash-nacks", refusing(crashing(flexible))),
+            named("two-rounds", Configuration { campaigns: 2, ..flexible }),
+            named("chase", refusing(Configuration { chase: 2, ..flexible })),
+            named("m-learn", learning(majority)),
+            named("m-chase", refusing(Configuration { chase: 2, ..majority })),
+            named("f2-learn", learning(Configuration { slots: 2, ..flexible })),
+            named("m-2", Configuration { slots: 2, ..majority }),
+            named("tail-2", Configuration { unsynced: 2, ..crashing(flexible) }),
+            named("four", Configuration { acceptors: 4, phase1: 3, ..majority }),
         ]
     }
 
-    /// The bounds in words.
-    pub fn bounds(&self) -> String {
-        let count = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        let mut bounds = vec![count(self.slots, "slot"), count(self.campaigns, "campaign")];
-        let crashes = match self.unsynced {
-            0 => "crashes, all synced".to_owned(),
-            tail => format!("crashes, tail {tail}"),
-        };
-        bounds.extend(self.crashes.then_some(crashes));
-        bounds.extend((self.restarts > 0).then(|| count(self.restarts, "restart")));
-        let said = [(self.learners, "learners"), (self.nacks, "nacks")];
-        bounds.extend(said.into_iter().filter(|(on, _)| *on).map(|(_, what)| what.to_owned()));
-        bounds.join(", ")
+    /// Campaigns of a proposer at most.
+    pub fn rounds(&self) -> u64 {
+        self.campaigns.max(self.chase)
+    }
+
+    /// Crashes at most, of a node without a proposer, and of one with.
+    pub fn crash_bounds(&self) -> String {
+        let acceptors = if self.crashes { "any" } else { "none" };
+        match self.restarts {
+            0 => acceptors.to_owned(),
+            restarts => format!("{acceptors}, {restarts}"),
+        }
+    }
+
+    /// What else happens.
+    pub fn also(&self) -> String {
+        let also = [
+            (self.placement == Placement::Collapsed, "shared"),
+            (self.nacks, "nacks"),
+            (self.chase > 0, "chase"),
+            (self.learners, "learners"),
+        ];
+        let words: Vec<_> = also.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
+        words.join(", ")
     }
 
     /// The nodes, from 1 on; those with an acceptor come first.
@@ -152,6 +179,9 @@ impl Configuration {
     pub fn carries(&self, envelope: &Envelope) -> bool {
         let within = match &envelope.message {
             Message::Acceptor(AcceptorMessage::Accept { slot, .. }) => *slot <= Slot(self.slots),
+            Message::Acceptor(AcceptorMessage::Prepare { ballot, .. }) => {
+                self.chase == 0 || ballot.round <= self.chase
+            }
             Message::Proposer(ProposerMessage::Nack { .. }) => self.nacks,
             _ => true,
         };

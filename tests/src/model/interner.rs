@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::ops::Deref;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// Gives equal things the same number and different things different ones.
 #[derive(Debug)]
@@ -38,5 +39,20 @@ impl<T: Eq + Hash> Interner<T> {
     pub(super) fn at(&self, id: u32) -> Arc<T> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&inner.things[id as usize])
+    }
+
+    /// All things, each at the place of its number. Nothing is added as long as it is held.
+    pub(super) fn all(&self) -> impl Deref<Target = Vec<Arc<T>>> {
+        All(self.inner.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+struct All<'a, T>(RwLockReadGuard<'a, Inner<T>>);
+
+impl<T> Deref for All<'_, T> {
+    type Target = Vec<Arc<T>>;
+
+    fn deref(&self) -> &Vec<Arc<T>> {
+        &self.0.things
     }
 }

@@ -4,12 +4,13 @@
 //! them, the network and the disks.
 //!
 //! `tests/MODEL.md` says what that covers and what not. Reading order: [`configuration`], [`node`],
-//! [`system`], [`properties`], [`verdict`].
+//! [`system`], [`properties`], [`verdict`], [`planted`].
 
 pub mod bug;
 pub mod configuration;
 mod interner;
 pub mod node;
+pub mod planted;
 pub mod properties;
 pub mod system;
 pub mod verdict;
@@ -17,6 +18,7 @@ pub mod verdict;
 pub use bug::{Bug, Faithful};
 pub use configuration::{Configuration, Placement};
 pub use node::{Fate, Node};
+pub use planted::Planted;
 pub use properties::Rule;
 pub use system::{Action, Event, State, System};
-pub use verdict::{Verdict, check};
+pub use verdict::{Verdict, Violation, check};

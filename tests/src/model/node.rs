@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 use bytes::Bytes;
 use paxos_core::{
@@ -59,6 +60,11 @@ impl Node {
     fn start(me: NodeId, incarnation: u64, synced: Vec<Record>, of: &Configuration) -> Self {
         let recovered = recover(&synced);
         let hosts = |kind| of.hosts(me, kind).then_some(());
+        let patience = match of.chase {
+            0 => ProposerOptions::default().patience,
+            _ => Duration::ZERO,
+        };
+        let proposer = ProposerOptions { patience, ..ProposerOptions::default() };
         let beside_acceptor = of.hosts(me, RoleKind::Acceptor);
         let learner = LearnerOptions { beside_acceptor, ..LearnerOptions::default() };
         let acceptor =
@@ -69,7 +75,7 @@ impl Node {
             acceptor: hosts(RoleKind::Acceptor)
                 .map(|()| Acceptor::recover(me, acceptor, &recovered)),
             proposer: hosts(RoleKind::Proposer)
-                .map(|()| Proposer::new(me, incarnation, ProposerOptions::default(), of.genesis())),
+                .map(|()| Proposer::new(me, incarnation, proposer, of.genesis())),
             learner: hosts(RoleKind::Learner)
                 .map(|()| Learner::recover(me, learner, of.genesis(), &recovered)),
             synced,

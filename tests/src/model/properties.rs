@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use paxos_core::{AcceptorMessage, Envelope, Message, Value};
+use paxos_core::{AcceptorMessage, Ballot, Message, Slot, Value};
 use stateright::Property;
 
 use super::configuration::Configuration;
@@ -48,7 +48,8 @@ impl Rule {
     }
 
     fn holds(self, system: &System, state: &State) -> bool {
-        let nodes = nodes(system, state);
+        let nodes = system.nodes.all();
+        let nodes: Vec<_> = known(&nodes, state).collect();
         match self {
             Rule::Agreement => agreement(system, &nodes),
             Rule::Learned => learned(system, &nodes),
@@ -59,43 +60,97 @@ impl Rule {
     }
 }
 
+/// What must be reached in some state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Chosen,
+    Competition,
+    TakenOver,
+    AllLearned,
+    GivenUp,
+    AgainAtOnce,
+    TailLost,
+    LaterRun,
+}
+
+impl Goal {
+    const ALL: [Goal; 8] = [
+        Goal::Chosen,
+        Goal::Competition,
+        Goal::TakenOver,
+        Goal::AllLearned,
+        Goal::GivenUp,
+        Goal::AgainAtOnce,
+        Goal::TailLost,
+        Goal::LaterRun,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Goal::Chosen => "a command is chosen",
+            Goal::Competition => "two ballots compete",
+            Goal::TakenOver => "a command is taken over",
+            Goal::AllLearned => "every learner knows every slot",
+            Goal::GivenUp => "refusals end a leadership",
+            Goal::AgainAtOnce => "one refused by a few campaigns again",
+            Goal::TailLost => "a crash loses a tail",
+            Goal::LaterRun => "a later run of a proposer campaigns",
+        }
+    }
+
+    /// Whether a history within the bounds can get there.
+    fn is_within(self, bounds: &Configuration) -> bool {
+        match self {
+            Goal::Chosen | Goal::Competition | Goal::TakenOver => true,
+            Goal::AllLearned => bounds.learners,
+            Goal::GivenUp => bounds.nacks && bounds.restarts == 0,
+            Goal::AgainAtOnce => bounds.chase > 0,
+            Goal::TailLost => bounds.unsynced > 0 && (bounds.crashes || bounds.restarts > 0),
+            Goal::LaterRun => bounds.restarts > 0,
+        }
+    }
+
+    fn is_reached(self, system: &System, state: &State) -> bool {
+        let nodes = system.nodes.all();
+        let mut nodes = known(&nodes, state);
+        match self {
+            Goal::Chosen => {
+                chosen(system, &nodes.collect::<Vec<_>>()).any(|vote| vote.value != Value::Noop)
+            }
+            Goal::Competition => {
+                accepts_meet(system, state, |one, other| one.ballot != other.ballot)
+            }
+            Goal::TakenOver => accepts_meet(system, state, |one, other| {
+                one.ballot.node != other.ballot.node
+                    && one.value == other.value
+                    && *one.value != Value::Noop
+            }),
+            Goal::AllLearned => {
+                let slots = system.configuration.slots as usize;
+                nodes.all(|known| known.node.learner.is_none() || known.learned.len() >= slots)
+            }
+            Goal::GivenUp => {
+                nodes.any(|known| known.node.campaigns > 0 && known.node.ballot().is_none())
+            }
+            Goal::AgainAtOnce => nodes.any(|known| {
+                let campaigns = known.node.campaigns;
+                known.node.ballot().is_some_and(|ballot| ballot.round > campaigns)
+            }),
+            Goal::TailLost => system.tail_lost.load(Ordering::Relaxed),
+            Goal::LaterRun => {
+                nodes.any(|known| known.node.ballot().is_some_and(|ballot| ballot.incarnation > 1))
+            }
+        }
+    }
+}
+
 /// The properties of a configuration: these rules, and what has to be reached.
 pub(super) fn of(configuration: &Configuration, rules: &[Rule]) -> Vec<Property<System>> {
-    let mut properties: Vec<_> = rules.iter().map(|rule| always(*rule)).collect();
-    properties.extend([
-        Property::sometimes("a command is chosen", |system, state| {
-            let command = |vote: &Vote| vote.value != Value::Noop;
-            first(system, 8, || chosen(system, &nodes(system, state)).any(command))
-        }),
-        Property::sometimes("two ballots compete", |system, state| {
-            first(system, 9, || {
-                accepts_meet(system, state, |one, other| one.ballot != other.ballot)
-            })
-        }),
-        Property::sometimes("a command is taken over", |system, state| {
-            first(system, 10, || {
-                let taken = |one: &Vote, other: &Vote| {
-                    one.ballot.node != other.ballot.node
-                        && one.value == other.value
-                        && one.value != Value::Noop
-                };
-                accepts_meet(system, state, taken)
-            })
-        }),
-        Property::sometimes("every learner knows every slot", |system, state| {
-            let slots = system.configuration.slots as usize;
-            let all =
-                |known: &Arc<Known>| known.node.learner.is_none() || known.learned.len() >= slots;
-            first(system, 11, || nodes(system, state).iter().all(all))
-        }),
-    ]);
-    if configuration.crashes || configuration.restarts > 0 {
-        properties.push(Property::sometimes("a crash loses a tail", |system, _| {
-            first(system, 12, || system.tail_lost.load(Ordering::Relaxed))
-        }));
-    }
-    properties
+    let goals = Goal::ALL.into_iter().filter(|goal| goal.is_within(configuration));
+    rules.iter().map(|rule| always(*rule)).chain(goals.map(sometimes)).collect()
 }
+
+// The checker takes functions, which know nothing but what they are handed.
 
 fn always(rule: Rule) -> Property<System> {
     let condition = match rule {
@@ -106,6 +161,30 @@ fn always(rule: Rule) -> Property<System> {
         Rule::Durability => |system: &System, state: &State| keeps(system, state, Rule::Durability),
     };
     Property::always(rule.name(), condition)
+}
+
+fn sometimes(goal: Goal) -> Property<System> {
+    let condition = match goal {
+        Goal::Chosen => |system: &System, state: &State| reaches(system, state, Goal::Chosen),
+        Goal::Competition => {
+            |system: &System, state: &State| reaches(system, state, Goal::Competition)
+        }
+        Goal::TakenOver => |system: &System, state: &State| reaches(system, state, Goal::TakenOver),
+        Goal::AllLearned => {
+            |system: &System, state: &State| reaches(system, state, Goal::AllLearned)
+        }
+        Goal::GivenUp => |system: &System, state: &State| reaches(system, state, Goal::GivenUp),
+        Goal::AgainAtOnce => {
+            |system: &System, state: &State| reaches(system, state, Goal::AgainAtOnce)
+        }
+        Goal::TailLost => |system: &System, state: &State| reaches(system, state, Goal::TailLost),
+        Goal::LaterRun => |system: &System, state: &State| reaches(system, state, Goal::LaterRun),
+    };
+    Property::sometimes(goal.name(), condition)
+}
+
+fn reaches(system: &System, state: &State, goal: Goal) -> bool {
+    first(system, 8 + goal as u32, || goal.is_reached(system, state))
 }
 
 fn keeps(system: &System, state: &State, rule: Rule) -> bool {
@@ -123,12 +202,12 @@ fn first(system: &System, bit: u32, is_so: impl FnOnce() -> bool) -> bool {
         && system.found.fetch_or(mark, Ordering::Relaxed) & mark == 0
 }
 
-fn nodes(system: &System, state: &State) -> Vec<Arc<Known>> {
-    state.nodes.iter().map(|id| system.nodes.at(*id)).collect()
+fn known<'a>(all: &'a [Arc<Known>], state: &'a State) -> impl Iterator<Item = &'a Known> {
+    state.nodes.iter().map(|id| &*all[*id as usize])
 }
 
 /// What the disks say is chosen; each as often as it was voted for.
-fn chosen<'a>(system: &'a System, nodes: &'a [Arc<Known>]) -> impl Iterator<Item = &'a Vote> {
+fn chosen<'a>(system: &'a System, nodes: &'a [&'a Known]) -> impl Iterator<Item = &'a Vote> {
     let votes = nodes.iter().flat_map(|known| &known.votes);
     votes.filter(|vote| {
         let voters = nodes.iter().filter(|known| known.votes.contains(vote));
@@ -136,20 +215,20 @@ fn chosen<'a>(system: &'a System, nodes: &'a [Arc<Known>]) -> impl Iterator<Item
     })
 }
 
-fn agreement(system: &System, nodes: &[Arc<Known>]) -> bool {
+fn agreement(system: &System, nodes: &[&Known]) -> bool {
     let mut known = BTreeMap::new();
     chosen(system, nodes)
         .all(|Vote { slot, value, .. }| *known.entry(slot).or_insert(value) == value)
 }
 
-fn learned(system: &System, nodes: &[Arc<Known>]) -> bool {
+fn learned(system: &System, nodes: &[&Known]) -> bool {
     let mut learned = nodes.iter().flat_map(|known| &known.learned);
     learned.all(|(slot, value)| {
         chosen(system, nodes).any(|vote| vote.slot == *slot && vote.value == *value)
     })
 }
 
-fn validity(nodes: &[Arc<Known>]) -> bool {
+fn validity(nodes: &[&Known]) -> bool {
     let mut votes = nodes.iter().flat_map(|known| &known.votes);
     votes.all(|vote| {
         let Value::Commands(batch) = &vote.value else { return vote.value == Value::Noop };
@@ -168,26 +247,39 @@ fn one_value(system: &System, state: &State) -> bool {
     })
 }
 
-fn durability(system: &System, state: &State, nodes: &[Arc<Known>]) -> bool {
+fn durability(system: &System, state: &State, nodes: &[&Known]) -> bool {
+    let envelopes = system.envelopes.all();
     state.sent.iter().all(|id| {
-        let envelope = system.envelopes.at(*id);
+        let envelope = &envelopes[*id as usize];
         let sender = nodes.iter().find(|known| known.node.me == envelope.from);
         sender.is_some_and(|known| covered(&envelope.message, &known.durable).is_ok())
     })
 }
 
+/// A proposal on the wire.
+struct Proposed<'a> {
+    slot: Slot,
+    ballot: Ballot,
+    value: &'a Value,
+}
+
 /// Whether two proposals for one slot were sent that are so.
-fn accepts_meet(system: &System, state: &State, so: impl Fn(&Vote, &Vote) -> bool) -> bool {
-    let accepts: Vec<_> =
-        state.sent.iter().filter_map(|id| accept(&system.envelopes.at(*id))).collect();
+fn accepts_meet(
+    system: &System,
+    state: &State,
+    so: impl Fn(&Proposed<'_>, &Proposed<'_>) -> bool,
+) -> bool {
+    let envelopes = system.envelopes.all();
+    let sent = state.sent.iter().map(|id| &envelopes[*id as usize].message);
+    let accepts: Vec<_> = sent.filter_map(proposed).collect();
     let mut pairs = accepts.iter().flat_map(|one| accepts.iter().map(move |other| (one, other)));
     pairs.any(|(one, other)| one.slot == other.slot && so(one, other))
 }
 
-fn accept(envelope: &Envelope) -> Option<Vote> {
-    match &envelope.message {
+fn proposed(message: &Message) -> Option<Proposed<'_>> {
+    match message {
         Message::Acceptor(AcceptorMessage::Accept { slot, ballot, value }) => {
-            Some(Vote { slot: *slot, ballot: *ballot, value: value.clone() })
+            Some(Proposed { slot: *slot, ballot: *ballot, value })
         }
         _ => None,
     }

@@ -78,7 +78,7 @@ pub struct System {
     rules: Vec<Rule>,
     /// What a node does depends on nothing but the node: it is stepped once for each event, however
     /// many states of the cluster it is a part of.
-    outcomes: RwLock<HashMap<(u32, Event), Arc<Outcome>>>,
+    outcomes: RwLock<HashMap<(u32, Event), Outcome>>,
 }
 
 impl System {
@@ -140,17 +140,35 @@ impl System {
         step
     }
 
-    fn outcome(&self, node: u32, event: Event) -> Arc<Outcome> {
-        let known = self.outcomes.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outcome) = known.get(&(node, event)) {
-            return Arc::clone(outcome);
-        }
-        drop(known);
+    /// Steps a node for the first time with such an event.
+    fn explore(&self, node: u32, event: Event) {
         let Step { node: after, sent, .. } = self.step(&self.nodes.at(node).node, event);
         let sent = sent.into_iter().map(|envelope| self.envelopes.id(envelope)).collect();
-        let outcome = Arc::new(Outcome { node: self.nodes.id(Known::new(after)), sent });
+        let outcome = Outcome { node: self.nodes.id(Known::new(after)), sent };
         let mut known = self.outcomes.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry((node, event)).or_insert(outcome))
+        known.insert((node, event), outcome);
+    }
+
+    /// The state of the cluster after an event at a node; `None` if nothing is new.
+    fn follow(&self, state: &State, action: Action, outcome: &Outcome) -> Option<State> {
+        let place = action.place;
+        let known = |id: &u32| state.sent.binary_search(id).is_ok();
+        if outcome.node == state.nodes[place] && outcome.sent.iter().all(known) {
+            return None;
+        }
+        let mut next = state.clone();
+        next.nodes[place] = outcome.node;
+        if let Event::Crash { kept } = action.event {
+            let before = self.nodes.at(state.nodes[place]);
+            self.tail_lost.fetch_or(kept < before.node.loose(), Ordering::Relaxed);
+            self.forget_inside(&mut next.sent, before.node.me);
+        }
+        for id in &outcome.sent {
+            if let Err(at) = next.sent.binary_search(id) {
+                next.sent.insert(at, *id);
+            }
+        }
+        Some(next)
     }
 
     /// What can happen to a node of its own accord.
@@ -172,8 +190,9 @@ impl System {
 
     /// Messages between the roles of a node do not outlive its crash.
     fn forget_inside(&self, sent: &mut Vec<u32>, node: NodeId) {
+        let envelopes = self.envelopes.all();
         sent.retain(|id| {
-            let envelope = self.envelopes.at(*id);
+            let envelope = &envelopes[*id as usize];
             envelope.to != node || !matches!(envelope.message, Message::Inside(_))
         });
     }
@@ -193,13 +212,13 @@ impl Model for System {
         if self.broken.load(Ordering::Relaxed) {
             return;
         }
+        let (nodes, envelopes) = (self.nodes.all(), self.envelopes.all());
         for (place, id) in state.nodes.iter().enumerate() {
-            self.own_events(&self.nodes.at(*id).node, |event| {
-                actions.push(Action { place, event })
-            });
+            let node = &nodes[*id as usize].node;
+            self.own_events(node, |event| actions.push(Action { place, event }));
         }
         for id in &state.sent {
-            let envelope = self.envelopes.at(*id);
+            let envelope = &envelopes[*id as usize];
             let place = envelope.to.0 as usize - 1;
             for kind in receivers(&envelope.message) {
                 if self.configuration.hosts(envelope.to, *kind) {
@@ -210,25 +229,16 @@ impl Model for System {
         }
     }
 
-    fn next_state(&self, state: &State, Action { place, event }: Action) -> Option<State> {
-        let outcome = self.outcome(state.nodes[place], event);
-        let known = |id: &u32| state.sent.binary_search(id).is_ok();
-        if outcome.node == state.nodes[place] && outcome.sent.iter().all(known) {
-            return None;
-        }
-        let mut next = state.clone();
-        next.nodes[place] = outcome.node;
-        if let Event::Crash { kept } = event {
-            let before = self.nodes.at(state.nodes[place]);
-            self.tail_lost.fetch_or(kept < before.node.loose(), Ordering::Relaxed);
-            self.forget_inside(&mut next.sent, before.node.me);
-        }
-        for id in &outcome.sent {
-            if let Err(at) = next.sent.binary_search(id) {
-                next.sent.insert(at, *id);
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let key = (state.nodes[action.place], action.event);
+        loop {
+            let outcomes = self.outcomes.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(outcome) = outcomes.get(&key) {
+                return self.follow(state, action, outcome);
             }
+            drop(outcomes);
+            self.explore(key.0, key.1);
         }
-        Some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
