@@ -12,10 +12,12 @@ const USAGE: &str = "usage: model [NAME...] | model --planted | model --help";
 const HELP: &str = "\
 Searches every history of a small cluster within stated bounds, with the roles as they ship.
 
-proposers  rivals, both with one command and `rounds` campaigns
+proposers  rivals
+rounds     campaigns of each, counted over its runs
 acceptors  nodes with an acceptor
 quorums    acceptors in a phase 1 quorum + those in one of phase 2
-slots      slots of the log
+slots      slots of the log, which is also the window
+commands   what clients ask each proposer to propose
 crashes    of each acceptor's node, and of each node with a proposer
 tail       drains that wait for the disk and are lost, kept or torn apart in a crash
 also       shared: proposers and acceptors share nodes; nacks: refusals arrive; chase: one refused
@@ -65,13 +67,14 @@ fn search(configurations: &[Configuration]) -> bool {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (began, mut states, mut failed) = (Instant::now(), 0, 0);
     println!(
-        "{:<16} {:>9} {:>6} {:>9} {:>7} {:>5}  {:<8} {:>4}  {:<16} {:>9} {:>5} {:>7}  verdict",
+        "{:<14} {:>9} {:>6} {:>9} {:>7} {:>5} {:>8}  {:<7} {:>4}  {:<16} {:>9} {:>5} {:>7}  verdict",
         "configuration",
         "proposers",
         "rounds",
         "acceptors",
         "quorums",
         "slots",
+        "commands",
         "crashes",
         "tail",
         "also",
@@ -82,13 +85,14 @@ fn search(configurations: &[Configuration]) -> bool {
     for configuration in configurations {
         let verdict = check(*configuration, Arc::new(Faithful), &Rule::ALL, threads);
         println!(
-            "{:<16} {:>9} {:>6} {:>9} {:>7} {:>5}  {:<8} {:>4}  {:<16} {:>9} {:>5} {:>7.1}  {}",
+            "{:<14} {:>9} {:>6} {:>9} {:>7} {:>5} {:>8}  {:<7} {:>4}  {:<16} {:>9} {:>5} {:>7.1}  {}",
             configuration.name,
             2,
             configuration.rounds(),
             configuration.acceptors,
             format!("{} + {}", configuration.phase1, configuration.phase2),
             configuration.slots,
+            configuration.commands,
             configuration.crash_bounds(),
             configuration.unsynced,
             configuration.also(),

@@ -27,10 +27,10 @@ pub struct Configuration {
     pub page_values: usize,
     /// Campaigns of each proposer, counted over its runs.
     pub campaigns: u64,
-    /// Up to which round a proposer campaigns again at once, without being told, when fewer acceptors
-    /// refuse it than would end its leadership; 0: it waits for its patience to end, for ever. What
-    /// asks for promises of a later round is lost on the way.
-    pub chase: u64,
+    /// Whether the first proposer campaigns again at once, without being told, when fewer acceptors
+    /// refuse it than would end its leadership. It does so once: what asks for promises of its third
+    /// round is lost on the way. Otherwise proposers wait for their patience to end, for ever.
+    pub chase: bool,
     /// Commands that clients ask each proposer to propose: the first as soon as it campaigns, the
     /// others at any time.
     pub commands: usize,
@@ -58,6 +58,9 @@ pub enum Placement {
     Collapsed,
 }
 
+/// The rounds of a proposer that chases.
+const CHASE_ROUNDS: u64 = 2;
+
 impl Configuration {
     /// Three acceptors, majorities, one slot, proposers on nodes of their own with one campaign
     /// and one command each; refusals are lost, nothing crashes and nobody learns.
@@ -70,7 +73,7 @@ impl Configuration {
         slots: 1,
         page_values: 1,
         campaigns: 1,
-        chase: 0,
+        chase: false,
         commands: 1,
         crashes: false,
         restarts: 0,
@@ -83,38 +86,31 @@ impl Configuration {
     pub fn every() -> Vec<Configuration> {
         let majority = Self::SMALL;
         let flexible = Configuration { phase1: 3, phase2: 1, ..majority };
+        let pair = Configuration { acceptors: 2, phase1: 2, ..flexible };
         let named = |name, of| Configuration { name, ..of };
         let refusing = |of| Configuration { nacks: true, ..of };
-        let learning = |of| Configuration { learners: true, ..of };
-        let crashing = |of| Configuration { crashes: true, unsynced: 1, ..of };
-        let shared = |of| Configuration { placement: Placement::Collapsed, ..of };
+        let crashing = |unsynced, of| Configuration { crashes: true, unsynced, ..of };
         let restarting = |of| Configuration { restarts: 1, ..of };
+        let shared = |of| Configuration { placement: Placement::Collapsed, ..of };
+        let slots = |of| Configuration { slots: 2, ..of };
+        let rounds = |of| Configuration { campaigns: 2, ..of };
         vec![
             named("nacks", refusing(majority)),
-            named("crashes", crashing(majority)),
-            named("two-slots", crashing(Configuration { slots: 2, ..flexible })),
-            named("learners", refusing(learning(flexible))),
-            named("inside", shared(learning(flexible))),
-            named("restarts", shared(crashing(restarting(flexible)))),
-            named(
-                "synced",
-                Configuration { unsynced: 0, ..shared(crashing(restarting(flexible))) },
-            ),
-            named("crash-nacks", refusing(crashing(flexible))),
-            named("two-rounds", Configuration { campaigns: 2, ..flexible }),
-            named("chase", refusing(Configuration { chase: 2, ..flexible })),
-            named("m-learn", learning(majority)),
-            named("m-chase", refusing(Configuration { chase: 2, ..majority })),
-            named("f2-learn", learning(Configuration { slots: 2, ..flexible })),
-            named("m-2", Configuration { slots: 2, ..majority }),
-            named("tail-2", Configuration { unsynced: 2, ..crashing(flexible) }),
-            named("four", Configuration { acceptors: 4, phase1: 3, ..majority }),
+            named("crashes", crashing(1, majority)),
+            named("tail", crashing(2, pair)),
+            named("synced", shared(restarting(crashing(0, flexible)))),
+            named("restarts", shared(restarting(crashing(1, pair)))),
+            named("inside", shared(Configuration { learners: true, ..flexible })),
+            named("slots", refusing(slots(flexible))),
+            named("slots-crashes", slots(crashing(1, pair))),
+            named("rounds", rounds(crashing(1, pair))),
+            named("chase", refusing(Configuration { chase: true, ..pair })),
         ]
     }
 
     /// Campaigns of a proposer at most.
     pub fn rounds(&self) -> u64 {
-        self.campaigns.max(self.chase)
+        if self.chase { CHASE_ROUNDS } else { self.campaigns }
     }
 
     /// Crashes at most, of a node without a proposer, and of one with.
@@ -131,7 +127,7 @@ impl Configuration {
         let also = [
             (self.placement == Placement::Collapsed, "shared"),
             (self.nacks, "nacks"),
-            (self.chase > 0, "chase"),
+            (self.chase, "chase"),
             (self.learners, "learners"),
         ];
         let words: Vec<_> = also.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
@@ -162,6 +158,12 @@ impl Configuration {
         }
     }
 
+    /// Whether the proposer of the node does not wait before it campaigns again.
+    pub fn chases(&self, node: NodeId) -> bool {
+        let first = self.nodes().find(|node| self.hosts(*node, RoleKind::Proposer));
+        self.chase && first == Some(node)
+    }
+
     /// Whether a node in its `incarnation`-th run may crash.
     pub fn crashes(&self, node: NodeId, incarnation: u64) -> bool {
         match self.hosts(node, RoleKind::Proposer) {
@@ -180,7 +182,7 @@ impl Configuration {
         let within = match &envelope.message {
             Message::Acceptor(AcceptorMessage::Accept { slot, .. }) => *slot <= Slot(self.slots),
             Message::Acceptor(AcceptorMessage::Prepare { ballot, .. }) => {
-                self.chase == 0 || ballot.round <= self.chase
+                !self.chase || ballot.round <= CHASE_ROUNDS
             }
             Message::Proposer(ProposerMessage::Nack { .. }) => self.nacks,
             _ => true,

@@ -60,11 +60,10 @@ impl Node {
     fn start(me: NodeId, incarnation: u64, synced: Vec<Record>, of: &Configuration) -> Self {
         let recovered = recover(&synced);
         let hosts = |kind| of.hosts(me, kind).then_some(());
-        let patience = match of.chase {
-            0 => ProposerOptions::default().patience,
-            _ => Duration::ZERO,
-        };
-        let proposer = ProposerOptions { patience, ..ProposerOptions::default() };
+        let mut proposer = ProposerOptions::default();
+        if of.chases(me) {
+            proposer.patience = Duration::ZERO;
+        }
         let beside_acceptor = of.hosts(me, RoleKind::Acceptor);
         let learner = LearnerOptions { beside_acceptor, ..LearnerOptions::default() };
         let acceptor =

@@ -28,7 +28,10 @@ pub struct Planted {
 const TINY: Configuration =
     Configuration { name: "tiny", phase1: 3, phase2: 1, ..Configuration::SMALL };
 
-const CRASHES: Configuration = Configuration { crashes: true, unsynced: 1, ..TINY };
+/// The same of two acceptors.
+const PAIR: Configuration = Configuration { name: "pair", acceptors: 2, phase1: 2, ..TINY };
+
+const CRASHES: Configuration = Configuration { crashes: true, unsynced: 1, ..PAIR };
 
 impl Planted {
     /// All of them.
@@ -38,7 +41,7 @@ impl Planted {
         let tail = Configuration { unsynced: 2, ..CRASHES };
         let pages = Configuration { slots: 2, commands: 2, ..TINY };
         let learners = Configuration { learners: true, ..Configuration::SMALL };
-        let runs = Configuration { restarts: 1, campaigns: 2, ..TINY };
+        let runs = Configuration { restarts: 1, campaigns: 2, ..PAIR };
         vec![
             of(
                 "an answer leaves before its sync",

@@ -104,7 +104,7 @@ impl Goal {
             Goal::Chosen | Goal::Competition | Goal::TakenOver => true,
             Goal::AllLearned => bounds.learners,
             Goal::GivenUp => bounds.nacks && bounds.restarts == 0,
-            Goal::AgainAtOnce => bounds.chase > 0,
+            Goal::AgainAtOnce => bounds.chase,
             Goal::TailLost => bounds.unsynced > 0 && (bounds.crashes || bounds.restarts > 0),
             Goal::LaterRun => bounds.restarts > 0,
         }
