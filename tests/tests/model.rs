@@ -1,12 +1,12 @@
 //! The model check, small: the roles keep every rule in every history within the bounds, and each
 //! planted bug is found. `cargo run --release -p paxos-tests --bin model` searches more.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use paxos_tests::model::{Configuration, Faithful, Planted, Rule, check};
 
-/// Phase 1 asks all three acceptors, phase 2 one.
-const TINY: Configuration = Configuration { phase1: 3, phase2: 1, ..Configuration::SMALL };
+const TINY: Configuration = Configuration::FLEXIBLE;
 
 #[test]
 fn the_roles_keep_every_rule_in_every_small_history() {
@@ -51,9 +51,24 @@ fn every_planted_bug_is_found() {
 
 #[test]
 fn every_configuration_has_a_name_of_its_own() {
-    let mut names: Vec<_> = Configuration::every().iter().map(|one| one.name).collect();
+    let all = Configuration::every().into_iter().chain(Configuration::large());
+    let mut names: Vec<_> = all.map(|one| one.name).collect();
     names.sort_unstable();
     let count = names.len();
     names.dedup();
     assert_eq!(names.len(), count);
+}
+
+#[test]
+fn the_program_says_what_it_searched_and_refuses_what_it_does_not_know() {
+    let told = |words: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_model");
+        let output = Command::new(program).args(words).output().expect("the program starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, said) = told(&["tail"]);
+    assert_eq!((code, said.lines().last()), (Some(0), Some("1 passed, 0 failed")), "{said}");
+    let (code, said) = told(&["--help"]);
+    assert!(code == Some(0) && said.contains("--planted"), "{said}");
+    assert_eq!(told(&["--nonsense"]).0, Some(64));
 }

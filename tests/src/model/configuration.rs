@@ -28,7 +28,7 @@ pub struct Configuration {
     /// Campaigns of each proposer, counted over its runs.
     pub campaigns: u64,
     /// Whether the first proposer campaigns again at once, without being told, when fewer acceptors
-    /// refuse it than would end its leadership. It does so once: what asks for promises of its third
+    /// refuse it than would end its leadership. It does so once: what asks for promises of a third
     /// round is lost on the way. Otherwise proposers wait for their patience to end, for ever.
     pub chase: bool,
     /// Commands that clients ask each proposer to propose: the first as soon as it campaigns, the
@@ -82,30 +82,74 @@ impl Configuration {
         unsynced: 0,
     };
 
+    /// Three acceptors; phase 1 asks all, phase 2 one. Few states, and every acceptor matters.
+    pub const FLEXIBLE: Configuration = Configuration { phase1: 3, phase2: 1, ..Self::SMALL };
+
+    /// The same of two acceptors.
+    pub const PAIR: Configuration = Configuration { acceptors: 2, phase1: 2, ..Self::FLEXIBLE };
+
     /// What `cargo run --release -p paxos-tests --bin model` searches.
     pub fn every() -> Vec<Configuration> {
-        let majority = Self::SMALL;
-        let flexible = Configuration { phase1: 3, phase2: 1, ..majority };
-        let pair = Configuration { acceptors: 2, phase1: 2, ..flexible };
-        let named = |name, of| Configuration { name, ..of };
-        let refusing = |of| Configuration { nacks: true, ..of };
-        let crashing = |unsynced, of| Configuration { crashes: true, unsynced, ..of };
-        let restarting = |of| Configuration { restarts: 1, ..of };
-        let shared = |of| Configuration { placement: Placement::Collapsed, ..of };
-        let slots = |of| Configuration { slots: 2, ..of };
-        let rounds = |of| Configuration { campaigns: 2, ..of };
+        let (majority, flexible, pair) = (Self::SMALL, Self::FLEXIBLE, Self::PAIR);
+        let chasing = Configuration { chase: true, ..pair };
         vec![
-            named("nacks", refusing(majority)),
-            named("crashes", crashing(1, majority)),
-            named("tail", crashing(2, pair)),
-            named("synced", shared(restarting(crashing(0, flexible)))),
-            named("restarts", shared(restarting(crashing(1, pair)))),
-            named("inside", shared(Configuration { learners: true, ..flexible })),
-            named("slots", refusing(slots(flexible))),
-            named("slots-crashes", slots(crashing(1, pair))),
-            named("rounds", rounds(crashing(1, pair))),
-            named("chase", refusing(Configuration { chase: true, ..pair })),
+            majority.refusing().named("nacks"),
+            majority.crashing(1).named("crashes"),
+            pair.crashing(2).named("tail"),
+            flexible.crashing(0).restarting().shared().named("synced"),
+            pair.crashing(1).restarting().shared().named("restarts"),
+            flexible.learning().shared().named("inside"),
+            flexible.with_two_slots().refusing().named("slots"),
+            pair.with_two_slots().crashing(1).named("slots-crashes"),
+            pair.with_two_rounds().crashing(1).named("rounds"),
+            chasing.refusing().named("chase"),
         ]
+    }
+
+    /// What takes too long for every commit.
+    pub fn large() -> Vec<Configuration> {
+        let (majority, flexible) = (Self::SMALL, Self::FLEXIBLE);
+        vec![
+            flexible.learning().refusing().named("learners-3"),
+            flexible.crashing(2).named("tail-3"),
+            flexible.with_two_rounds().named("rounds-3"),
+            flexible.with_two_slots().crashing(1).named("slots-3"),
+            flexible.crashing(1).restarting().shared().named("restarts-3"),
+            majority.learning().named("learners-majority"),
+            majority.with_two_slots().named("slots-majority"),
+        ]
+    }
+
+    fn named(self, name: &'static str) -> Self {
+        Configuration { name, ..self }
+    }
+
+    fn refusing(self) -> Self {
+        Configuration { nacks: true, ..self }
+    }
+
+    fn learning(self) -> Self {
+        Configuration { learners: true, ..self }
+    }
+
+    fn crashing(self, unsynced: usize) -> Self {
+        Configuration { crashes: true, unsynced, ..self }
+    }
+
+    fn restarting(self) -> Self {
+        Configuration { restarts: 1, ..self }
+    }
+
+    fn shared(self) -> Self {
+        Configuration { placement: Placement::Collapsed, ..self }
+    }
+
+    fn with_two_slots(self) -> Self {
+        Configuration { slots: 2, ..self }
+    }
+
+    fn with_two_rounds(self) -> Self {
+        Configuration { campaigns: 2, ..self }
     }
 
     /// Campaigns of a proposer at most.

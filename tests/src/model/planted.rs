@@ -24,14 +24,9 @@ pub struct Planted {
     bug: Arc<dyn Bug>,
 }
 
-/// Phase 1 asks all three acceptors, phase 2 one: few states, and every acceptor matters.
-const TINY: Configuration =
-    Configuration { name: "tiny", phase1: 3, phase2: 1, ..Configuration::SMALL };
+const TINY: Configuration = Configuration::FLEXIBLE;
 
-/// The same of two acceptors.
-const PAIR: Configuration = Configuration { name: "pair", acceptors: 2, phase1: 2, ..TINY };
-
-const CRASHES: Configuration = Configuration { crashes: true, unsynced: 1, ..PAIR };
+const CRASHES: Configuration = Configuration { crashes: true, unsynced: 1, ..Configuration::PAIR };
 
 impl Planted {
     /// All of them.
@@ -41,7 +36,7 @@ impl Planted {
         let tail = Configuration { unsynced: 2, ..CRASHES };
         let pages = Configuration { slots: 2, commands: 2, ..TINY };
         let learners = Configuration { learners: true, ..Configuration::SMALL };
-        let runs = Configuration { restarts: 1, campaigns: 2, ..PAIR };
+        let runs = Configuration { restarts: 1, campaigns: 2, ..Configuration::PAIR };
         vec![
             of(
                 "an answer leaves before its sync",
