@@ -91,6 +91,7 @@ impl Configuration {
     /// What `cargo run --release -p paxos-tests --bin model` searches.
     pub fn every() -> Vec<Configuration> {
         let (majority, flexible, pair) = (Self::SMALL, Self::FLEXIBLE, Self::PAIR);
+        let pages = Configuration { commands: 2, ..pair.with_two_slots() };
         let chasing = Configuration { chase: true, ..pair };
         vec![
             majority.refusing().named("nacks"),
@@ -99,8 +100,8 @@ impl Configuration {
             flexible.crashing(0).restarting().shared().named("synced"),
             pair.crashing(1).restarting().shared().named("restarts"),
             flexible.learning().shared().named("inside"),
-            flexible.with_two_slots().refusing().named("slots"),
-            pair.with_two_slots().crashing(1).named("slots-crashes"),
+            flexible.with_two_slots().named("slots"),
+            pages.crashing(1).named("pages"),
             pair.with_two_rounds().crashing(1).named("rounds"),
             chasing.refusing().named("chase"),
         ]

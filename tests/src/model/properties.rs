@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use paxos_core::{AcceptorMessage, Ballot, Message, Slot, Value};
+use paxos_core::{AcceptorMessage, Ballot, Message, ProposerMessage, Slot, Value};
 use stateright::Property;
 
 use super::configuration::Configuration;
@@ -71,10 +71,12 @@ enum Goal {
     AgainAtOnce,
     TailLost,
     LaterRun,
+    Paged,
+    GapFilled,
 }
 
 impl Goal {
-    const ALL: [Goal; 8] = [
+    const ALL: [Goal; 10] = [
         Goal::Chosen,
         Goal::Competition,
         Goal::TakenOver,
@@ -83,6 +85,8 @@ impl Goal {
         Goal::AgainAtOnce,
         Goal::TailLost,
         Goal::LaterRun,
+        Goal::Paged,
+        Goal::GapFilled,
     ];
 
     fn name(self) -> &'static str {
@@ -95,6 +99,8 @@ impl Goal {
             Goal::AgainAtOnce => "one refused by a few campaigns again",
             Goal::TailLost => "a crash loses a tail",
             Goal::LaterRun => "a later run of a proposer campaigns",
+            Goal::Paged => "a promise has a second page",
+            Goal::GapFilled => "a gap is filled",
         }
     }
 
@@ -107,6 +113,7 @@ impl Goal {
             Goal::AgainAtOnce => bounds.chase,
             Goal::TailLost => bounds.unsynced > 0 && (bounds.crashes || bounds.restarts > 0),
             Goal::LaterRun => bounds.restarts > 0,
+            Goal::Paged | Goal::GapFilled => bounds.slots > 1 && bounds.commands > 1,
         }
     }
 
@@ -137,6 +144,15 @@ impl Goal {
                 known.node.ballot().is_some_and(|ballot| ballot.round > campaigns)
             }),
             Goal::TailLost => system.tail_lost.load(Ordering::Relaxed),
+            Goal::Paged => is_sent(system, state, |message| {
+                let Message::Proposer(ProposerMessage::Promise(page)) = message else {
+                    return false;
+                };
+                page.next.is_some()
+            }),
+            Goal::GapFilled => is_sent(system, state, |message| {
+                proposed(message).is_some_and(|proposed| *proposed.value == Value::Noop)
+            }),
             Goal::LaterRun => {
                 nodes.any(|known| known.node.ballot().is_some_and(|ballot| ballot.incarnation > 1))
             }
@@ -178,6 +194,8 @@ fn sometimes(goal: Goal) -> Property<System> {
             |system: &System, state: &State| reaches(system, state, Goal::AgainAtOnce)
         }
         Goal::TailLost => |system: &System, state: &State| reaches(system, state, Goal::TailLost),
+        Goal::Paged => |system: &System, state: &State| reaches(system, state, Goal::Paged),
+        Goal::GapFilled => |system: &System, state: &State| reaches(system, state, Goal::GapFilled),
         Goal::LaterRun => |system: &System, state: &State| reaches(system, state, Goal::LaterRun),
     };
     Property::sometimes(goal.name(), condition)
@@ -254,6 +272,12 @@ fn durability(system: &System, state: &State, nodes: &[&Known]) -> bool {
         let sender = nodes.iter().find(|known| known.node.me == envelope.from);
         sender.is_some_and(|known| covered(&envelope.message, &known.durable).is_ok())
     })
+}
+
+/// Whether such a message was sent.
+fn is_sent(system: &System, state: &State, such: impl Fn(&Message) -> bool) -> bool {
+    let envelopes = system.envelopes.all();
+    state.sent.iter().any(|id| such(&envelopes[*id as usize].message))
 }
 
 /// A proposal on the wire.
