@@ -1,0 +1,310 @@
+//! What must hold in every state, and what must happen in some, or the search was of nothing.
+//!
+//! What is chosen is computed from the disks and what is proposed from the network, never from what
+//! a role believes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use paxos_core::{AcceptorMessage, Ballot, Message, ProposerMessage, Slot, Value};
+use stateright::Property;
+
+use super::configuration::Configuration;
+use super::node::{Fate, Known, Vote};
+use super::system::{State, System};
+use crate::checkers::durability::covered;
+
+/// What must hold in every state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// At most one value of a slot is ever accepted, synced, by a phase 2 quorum under one ballot.
+    Agreement,
+    /// What a learner says is chosen is.
+    Learned,
+    /// What is accepted was proposed: a no-op, or a command that a client asked for, that was not
+    /// refused, in the slot that its proposer named.
+    Validity,
+    /// Under one ballot one value is proposed for a slot.
+    OneValue,
+    /// Every promise and every vote is covered by what its sender has synced.
+    Durability,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Rule; 5] =
+        [Rule::Agreement, Rule::Learned, Rule::Validity, Rule::OneValue, Rule::Durability];
+
+    /// What the report calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::Agreement => "agreement",
+            Rule::Learned => "what is learned is chosen",
+            Rule::Validity => "validity",
+            Rule::OneValue => "one value for ballot and slot",
+            Rule::Durability => "durable before it leaves",
+        }
+    }
+
+    fn holds(self, system: &System, state: &State) -> bool {
+        let nodes = system.nodes.all();
+        let nodes: Vec<_> = known(&nodes, state).collect();
+        match self {
+            Rule::Agreement => agreement(system, &nodes),
+            Rule::Learned => learned(system, &nodes),
+            Rule::Validity => validity(&nodes),
+            Rule::OneValue => one_value(system, state),
+            Rule::Durability => durability(system, state, &nodes),
+        }
+    }
+}
+
+/// What must be reached in some state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Chosen,
+    Competition,
+    TakenOver,
+    AllLearned,
+    GivenUp,
+    AgainAtOnce,
+    TailLost,
+    LaterRun,
+    Paged,
+    GapFilled,
+}
+
+impl Goal {
+    const ALL: [Goal; 10] = [
+        Goal::Chosen,
+        Goal::Competition,
+        Goal::TakenOver,
+        Goal::AllLearned,
+        Goal::GivenUp,
+        Goal::AgainAtOnce,
+        Goal::TailLost,
+        Goal::LaterRun,
+        Goal::Paged,
+        Goal::GapFilled,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Goal::Chosen => "a command is chosen",
+            Goal::Competition => "two ballots compete",
+            Goal::TakenOver => "a command is taken over",
+            Goal::AllLearned => "every learner knows every slot",
+            Goal::GivenUp => "refusals end a leadership",
+            Goal::AgainAtOnce => "one refused by a few campaigns again",
+            Goal::TailLost => "a crash loses a tail",
+            Goal::LaterRun => "a later run of a proposer campaigns",
+            Goal::Paged => "a promise has a second page",
+            Goal::GapFilled => "a gap is filled",
+        }
+    }
+
+    /// Whether a history within the bounds can get there.
+    fn is_within(self, bounds: &Configuration) -> bool {
+        match self {
+            Goal::Chosen | Goal::Competition | Goal::TakenOver => true,
+            Goal::AllLearned => bounds.learners,
+            Goal::GivenUp => bounds.nacks && bounds.restarts == 0,
+            Goal::AgainAtOnce => bounds.chase,
+            Goal::TailLost => bounds.unsynced > 0 && (bounds.crashes || bounds.restarts > 0),
+            Goal::LaterRun => bounds.restarts > 0,
+            Goal::Paged | Goal::GapFilled => bounds.slots > 1 && bounds.commands > 1,
+        }
+    }
+
+    fn is_reached(self, system: &System, state: &State) -> bool {
+        let nodes = system.nodes.all();
+        let mut nodes = known(&nodes, state);
+        match self {
+            Goal::Chosen => {
+                chosen(system, &nodes.collect::<Vec<_>>()).any(|vote| vote.value != Value::Noop)
+            }
+            Goal::Competition => {
+                accepts_meet(system, state, |one, other| one.ballot != other.ballot)
+            }
+            Goal::TakenOver => accepts_meet(system, state, |one, other| {
+                one.ballot.node != other.ballot.node
+                    && one.value == other.value
+                    && *one.value != Value::Noop
+            }),
+            Goal::AllLearned => {
+                let slots = system.configuration.slots as usize;
+                nodes.all(|known| known.node.learner.is_none() || known.learned.len() >= slots)
+            }
+            Goal::GivenUp => {
+                nodes.any(|known| known.node.campaigns > 0 && known.node.ballot().is_none())
+            }
+            Goal::AgainAtOnce => nodes.any(|known| {
+                let campaigns = known.node.campaigns;
+                known.node.ballot().is_some_and(|ballot| ballot.round > campaigns)
+            }),
+            Goal::TailLost => system.tail_lost.load(Ordering::Relaxed),
+            Goal::Paged => is_sent(system, state, |message| {
+                let Message::Proposer(ProposerMessage::Promise(page)) = message else {
+                    return false;
+                };
+                page.next.is_some()
+            }),
+            Goal::GapFilled => is_sent(system, state, |message| {
+                proposed(message).is_some_and(|proposed| *proposed.value == Value::Noop)
+            }),
+            Goal::LaterRun => {
+                nodes.any(|known| known.node.ballot().is_some_and(|ballot| ballot.incarnation > 1))
+            }
+        }
+    }
+}
+
+/// The properties of a configuration: these rules, and what has to be reached.
+pub(super) fn of(configuration: &Configuration, rules: &[Rule]) -> Vec<Property<System>> {
+    let goals = Goal::ALL.into_iter().filter(|goal| goal.is_within(configuration));
+    rules.iter().map(|rule| always(*rule)).chain(goals.map(sometimes)).collect()
+}
+
+// The checker takes functions, which know nothing but what they are handed.
+
+fn always(rule: Rule) -> Property<System> {
+    let condition = match rule {
+        Rule::Agreement => |system: &System, state: &State| keeps(system, state, Rule::Agreement),
+        Rule::Learned => |system: &System, state: &State| keeps(system, state, Rule::Learned),
+        Rule::Validity => |system: &System, state: &State| keeps(system, state, Rule::Validity),
+        Rule::OneValue => |system: &System, state: &State| keeps(system, state, Rule::OneValue),
+        Rule::Durability => |system: &System, state: &State| keeps(system, state, Rule::Durability),
+    };
+    Property::always(rule.name(), condition)
+}
+
+fn sometimes(goal: Goal) -> Property<System> {
+    let condition = match goal {
+        Goal::Chosen => |system: &System, state: &State| reaches(system, state, Goal::Chosen),
+        Goal::Competition => {
+            |system: &System, state: &State| reaches(system, state, Goal::Competition)
+        }
+        Goal::TakenOver => |system: &System, state: &State| reaches(system, state, Goal::TakenOver),
+        Goal::AllLearned => {
+            |system: &System, state: &State| reaches(system, state, Goal::AllLearned)
+        }
+        Goal::GivenUp => |system: &System, state: &State| reaches(system, state, Goal::GivenUp),
+        Goal::AgainAtOnce => {
+            |system: &System, state: &State| reaches(system, state, Goal::AgainAtOnce)
+        }
+        Goal::TailLost => |system: &System, state: &State| reaches(system, state, Goal::TailLost),
+        Goal::Paged => |system: &System, state: &State| reaches(system, state, Goal::Paged),
+        Goal::GapFilled => |system: &System, state: &State| reaches(system, state, Goal::GapFilled),
+        Goal::LaterRun => |system: &System, state: &State| reaches(system, state, Goal::LaterRun),
+    };
+    Property::sometimes(goal.name(), condition)
+}
+
+fn reaches(system: &System, state: &State, goal: Goal) -> bool {
+    first(system, 8 + goal as u32, || goal.is_reached(system, state))
+}
+
+fn keeps(system: &System, state: &State, rule: Rule) -> bool {
+    let broken = first(system, rule as u32, || !rule.holds(system, state));
+    system.broken.fetch_or(broken, Ordering::Relaxed);
+    !broken
+}
+
+/// Whether something is so for the first time. The checker keeps the last trace to a discovery; a
+/// breadth-first search has the shortest one first.
+fn first(system: &System, bit: u32, is_so: impl FnOnce() -> bool) -> bool {
+    let mark = 1 << bit;
+    system.found.load(Ordering::Relaxed) & mark == 0
+        && is_so()
+        && system.found.fetch_or(mark, Ordering::Relaxed) & mark == 0
+}
+
+fn known<'a>(all: &'a [Arc<Known>], state: &'a State) -> impl Iterator<Item = &'a Known> {
+    state.nodes.iter().map(|id| &*all[*id as usize])
+}
+
+/// What the disks say is chosen; each as often as it was voted for.
+fn chosen<'a>(system: &'a System, nodes: &'a [&'a Known]) -> impl Iterator<Item = &'a Vote> {
+    let votes = nodes.iter().flat_map(|known| &known.votes);
+    votes.filter(|vote| {
+        let voters = nodes.iter().filter(|known| known.votes.contains(vote));
+        system.quorums.is_phase2(voters.map(|known| &known.node.me))
+    })
+}
+
+fn agreement(system: &System, nodes: &[&Known]) -> bool {
+    let mut known = BTreeMap::new();
+    chosen(system, nodes)
+        .all(|Vote { slot, value, .. }| *known.entry(slot).or_insert(value) == value)
+}
+
+fn learned(system: &System, nodes: &[&Known]) -> bool {
+    let mut learned = nodes.iter().flat_map(|known| &known.learned);
+    learned.all(|(slot, value)| {
+        chosen(system, nodes).any(|vote| vote.slot == *slot && vote.value == *value)
+    })
+}
+
+fn validity(nodes: &[&Known]) -> bool {
+    let mut votes = nodes.iter().flat_map(|known| &known.votes);
+    votes.all(|vote| {
+        let Value::Commands(batch) = &vote.value else { return vote.value == Value::Noop };
+        nodes.iter().any(|known| {
+            let mut fates = known.node.commands.iter().enumerate();
+            fates.any(|(ticket, fate)| {
+                *fate == Fate::Proposed(vote.slot) && known.node.command(ticket) == batch.bytes
+            })
+        })
+    })
+}
+
+fn one_value(system: &System, state: &State) -> bool {
+    !accepts_meet(system, state, |one, other| {
+        one.ballot == other.ballot && one.value != other.value
+    })
+}
+
+fn durability(system: &System, state: &State, nodes: &[&Known]) -> bool {
+    let envelopes = system.envelopes.all();
+    state.sent.iter().all(|id| {
+        let envelope = &envelopes[*id as usize];
+        let sender = nodes.iter().find(|known| known.node.me == envelope.from);
+        sender.is_some_and(|known| covered(&envelope.message, &known.durable).is_ok())
+    })
+}
+
+/// Whether such a message was sent.
+fn is_sent(system: &System, state: &State, such: impl Fn(&Message) -> bool) -> bool {
+    let envelopes = system.envelopes.all();
+    state.sent.iter().any(|id| such(&envelopes[*id as usize].message))
+}
+
+/// A proposal on the wire.
+struct Proposed<'a> {
+    slot: Slot,
+    ballot: Ballot,
+    value: &'a Value,
+}
+
+/// Whether two proposals for one slot were sent that are so.
+fn accepts_meet(
+    system: &System,
+    state: &State,
+    so: impl Fn(&Proposed<'_>, &Proposed<'_>) -> bool,
+) -> bool {
+    let envelopes = system.envelopes.all();
+    let sent = state.sent.iter().map(|id| &envelopes[*id as usize].message);
+    let accepts: Vec<_> = sent.filter_map(proposed).collect();
+    let mut pairs = accepts.iter().flat_map(|one| accepts.iter().map(move |other| (one, other)));
+    pairs.any(|(one, other)| one.slot == other.slot && so(one, other))
+}
+
+fn proposed(message: &Message) -> Option<Proposed<'_>> {
+    match message {
+        Message::Acceptor(AcceptorMessage::Accept { slot, ballot, value }) => {
+            Some(Proposed { slot: *slot, ballot: *ballot, value })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,74 @@
+//! The model check, small: the roles keep every rule in every history within the bounds, and each
+//! planted bug is found. `cargo run --release -p paxos-tests --bin model` searches more.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use paxos_tests::model::{Configuration, Faithful, Planted, Rule, check};
+
+const TINY: Configuration = Configuration::FLEXIBLE;
+
+#[test]
+fn the_roles_keep_every_rule_in_every_small_history() {
+    let crashes = Configuration { crashes: true, unsynced: 1, ..TINY };
+    let learners = Configuration { learners: true, ..TINY };
+    for configuration in [Configuration::SMALL, crashes, learners] {
+        let verdict = check(configuration, Arc::new(Faithful), &Rule::ALL, 1);
+        assert!(verdict.passed(), "{verdict:#?}");
+        assert!(verdict.states > 50_000, "{} states are too few", verdict.states);
+    }
+}
+
+#[test]
+fn the_same_search_finds_the_same_states() {
+    let search = |threads| check(TINY, Arc::new(Faithful), &Rule::ALL, threads);
+    let (one, two) = (search(1), search(2));
+    assert_eq!((one.states, one.transitions), (two.states, two.transitions));
+}
+
+#[test]
+fn a_crash_with_everything_synced_shows_the_acceptor_nothing() {
+    let search = |crashes| {
+        let configuration = Configuration { crashes, ..TINY };
+        check(configuration, Arc::new(Faithful), &Rule::ALL, 1)
+    };
+    let (without, with) = (search(false), search(true));
+    assert!(with.passed(), "{with:#?}");
+    assert_eq!(with.states, without.states, "recovery differs from what was there before");
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    for planted in Planted::every() {
+        let verdict = planted.search();
+        let violation = verdict.violation.unwrap_or_else(|| panic!("missed: {}", planted.name));
+        println!("{}: {} states\n{}", planted.name, verdict.states, violation.trace.join("\n"));
+        assert_eq!(violation.rule, planted.rule.name());
+        let least = if planted.rule == Rule::Agreement { 8 } else { 3 };
+        assert!(violation.trace.len() >= least, "{}: {:#?}", planted.name, violation.trace);
+    }
+}
+
+#[test]
+fn every_configuration_has_a_name_of_its_own() {
+    let all = Configuration::every().into_iter().chain(Configuration::large());
+    let mut names: Vec<_> = all.map(|one| one.name).collect();
+    names.sort_unstable();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+#[test]
+fn the_program_says_what_it_searched_and_refuses_what_it_does_not_know() {
+    let told = |words: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_model");
+        let output = Command::new(program).args(words).output().expect("the program starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, said) = told(&["tail"]);
+    assert_eq!((code, said.lines().last()), (Some(0), Some("1 passed, 0 failed")), "{said}");
+    let (code, said) = told(&["--help"]);
+    assert!(code == Some(0) && said.contains("--planted"), "{said}");
+    assert_eq!(told(&["--nonsense"]).0, Some(64));
+}
