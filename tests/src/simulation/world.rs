@@ -19,8 +19,9 @@ use super::plan::{Faults, Plan, Trouble};
 use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
 use crate::checkers::counter_history;
-use crate::checkers::durability;
+use crate::checkers::leadership::Leadership;
 use crate::checkers::replication::Replication;
+use crate::checkers::{durability, window};
 
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +127,7 @@ pub(super) struct World<'a> {
     fronts: Vec<NodeId>,
     pub(super) waiting_reads: BTreeMap<(NodeId, Slot), Vec<u64>>,
     pub(super) agreement: Agreement,
+    leadership: Leadership,
     pub(super) replication: Replication,
     pub(super) faults: Faults,
     leaders: BTreeSet<paxos_core::Ballot>,
@@ -167,6 +169,7 @@ impl<'a> World<'a> {
             fronts: plan.fronts(),
             waiting_reads: BTreeMap::new(),
             agreement,
+            leadership: Leadership::new(plan.membership.quorums.clone()),
             replication: Replication::default(),
             faults: Faults::default(),
             leaders: BTreeSet::new(),
@@ -279,6 +282,7 @@ impl<'a> World<'a> {
         let Some(envelope) = self.mail.remove(&mail) else { return Ok(()) };
         envelope.hash(&mut self.hash);
         self.told(envelope.to, || envelope.to_string());
+        self.leadership.delivered(&envelope);
         let Envelope { from, to, message } = envelope;
         for kind in receivers(&message) {
             self.input(to, *kind, Input::Message(from, message.clone()))?;
@@ -351,6 +355,9 @@ impl<'a> World<'a> {
         if let Some(host) = self.hosts.get(&envelope.from) {
             durability::covered(&envelope.message, &host.durable)?;
         }
+        let applied = self.replication.applied(envelope.from);
+        window::within(&envelope, applied, self.plan.membership.alpha)?;
+        self.leadership.sent(self.now, &envelope)?;
         if envelope.from == envelope.to {
             let delay = self.upto(Duration::from_micros(50));
             self.post(delay, envelope);
