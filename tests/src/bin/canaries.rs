@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use paxos_tests::canaries::{ASSERTION, Against, Canary, all};
+use paxos_tests::canaries::{ASSERTION, Against, Canary, SCRIPT, all};
 
 const USAGE: &str = "usage: canaries [--ranges] [--jobs N] [ID...]";
 
@@ -160,7 +160,8 @@ fn row(canary: &Canary, outcomes: &[&Outcome]) -> String {
                 if !checkers.contains(&checker.as_str()) {
                     checkers.push(checker);
                 }
-                seeds.push(needed.to_string());
+                let seeds_needed = if checker == SCRIPT { "-".into() } else { needed.to_string() };
+                seeds.push(seeds_needed);
             }
             None => seeds.push(format!("> {SEEDS}")),
         }

@@ -8,6 +8,7 @@ use paxos_core::{
 };
 use serde_json::json;
 
+use super::How::Seeds;
 use super::plants::{acceptors, edit, effects, usual};
 use super::{Against, Canary};
 use crate::simulation::{Actor, Plant};
@@ -18,7 +19,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "an acceptor accepts nothing below the ballot that it promised",
         source: "S8",
-        plan: usual,
+        how: Seeds(usual),
         plant: accepts_below_its_promise,
     },
     Canary {
@@ -26,7 +27,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "an acceptor promises nothing below the ballot that it promised",
         source: "Paxos Made Simple, phase 1b",
-        plan: usual,
+        how: Seeds(usual),
         plant: promises_below_its_promise,
     },
     Canary {
@@ -34,7 +35,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "to accept a ballot is to promise it",
         source: "S1",
-        plan: usual,
+        how: Seeds(usual),
         plant: acceptance_promises_nothing,
     },
     Canary {
@@ -42,7 +43,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "after a restart too, an acceptance is a promise",
         source: "S2",
-        plan: usual,
+        how: Seeds(usual),
         plant: || Box::new(PromisesUntilRestart::default()),
     },
     Canary {
@@ -50,7 +51,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "of two ballots of one round, the node decides which is higher",
         source: "B7",
-        plan: usual,
+        how: Seeds(usual),
         plant: equal_rounds_tie,
     },
     Canary {
@@ -58,7 +59,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a promise reports everything accepted",
         source: "Paxos Made Simple, phase 1b",
-        plan: usual,
+        how: Seeds(usual),
         plant: promise_without_values,
     },
     Canary {
@@ -66,7 +67,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "of a slot, a promise reports the acceptance of the highest ballot",
         source: "Paxos Made Simple, phase 1b",
-        plan: usual,
+        how: Seeds(usual),
         plant: promise_reports_the_first,
     },
     Canary {
@@ -74,7 +75,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a promise leaves when it is synced",
         source: "A1",
-        plan: usual,
+        how: Seeds(usual),
         plant: || before_sync(is_promise),
     },
     Canary {
@@ -82,7 +83,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a vote leaves when its acceptance is synced",
         source: "A2",
-        plan: usual,
+        how: Seeds(usual),
         plant: || before_sync(is_vote),
     },
     Canary {
@@ -90,7 +91,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "the same answer again waits behind the first one's write",
         source: "S9",
-        plan: usual,
+        how: Seeds(usual),
         plant: repeated_answer_overtakes,
     },
     Canary {
@@ -98,7 +99,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Progress,
         rule: "a repeated Accept is answered again",
         source: "S16",
-        plan: usual,
+        how: Seeds(usual),
         plant: repeated_accept_unanswered,
     },
 ];

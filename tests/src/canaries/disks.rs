@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use paxos_actors::log::{Disk, DiskError, Log, LogOptions, MemoryDisk};
 use paxos_core::{NodeId, Record, Recovered};
 
-use super::plants::usual;
+use super::How::Seeds;
+use super::plants::{usual, with};
 use super::{Against, Canary};
-use crate::simulation::{CLUSTER, Plan, Plant, Rhythm, Trouble};
+use crate::simulation::{CLUSTER, Plant, Trouble};
 
 pub(super) const CANARIES: &[Canary] = &[
     Canary {
@@ -17,7 +18,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a failed sync ends the node",
         source: "A10",
-        plan: |plan| with(plan, Trouble::SyncFails),
+        how: Seeds(|plan| with(plan, Trouble::SyncFails)),
         plant: || Box::new(Wrong::SyncErrors),
     },
     Canary {
@@ -25,7 +26,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a failed write ends the node",
         source: "DISK7",
-        plan: |plan| with(plan, Trouble::DiskFull),
+        how: Seeds(|plan| with(plan, Trouble::DiskFull)),
         plant: || Box::new(Wrong::WriteErrors),
     },
     Canary {
@@ -33,7 +34,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "what is written is synced before anything depends on it",
         source: "DISK1",
-        plan: usual,
+        how: Seeds(usual),
         plant: || Box::new(Wrong::NoSync),
     },
     Canary {
@@ -41,7 +42,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a name is durable when its directory is synced",
         source: "DISK3",
-        plan: usual,
+        how: Seeds(usual),
         plant: || Box::new(Wrong::NoDirectorySync),
     },
     Canary {
@@ -49,7 +50,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a torn tail is zeroed before anything is appended",
         source: "A13",
-        plan: usual,
+        how: Seeds(usual),
         plant: || Box::new(Wrong::TornTail),
     },
     Canary {
@@ -57,7 +58,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a node whose disk is gone does not start",
         source: "A8, PROC8",
-        plan: |plan| with(plan, Trouble::DiskLost),
+        how: Seeds(|plan| with(plan, Trouble::DiskLost)),
         plant: || Box::new(StartsAnew { when: gone, formatted: BTreeMap::new() }),
     },
     Canary {
@@ -65,7 +66,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a node whose log is damaged does not start",
         source: "A11",
-        plan: |plan| with(plan, Trouble::Rot),
+        how: Seeds(|plan| with(plan, Trouble::Rot)),
         plant: || Box::new(StartsAnew { when: damaged, formatted: BTreeMap::new() }),
     },
     Canary {
@@ -73,7 +74,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "what was accepted is there after every restart",
         source: "PROC1",
-        plan: usual,
+        how: Seeds(usual),
         plant: || Box::new(Recovers(|recovered| recovered.accepted.clear())),
     },
     Canary {
@@ -81,18 +82,10 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "what a log holds is chosen only where it says so",
         source: "PROC1",
-        plan: usual,
+        how: Seeds(usual),
         plant: || Box::new(Recovers(accepted_is_chosen)),
     },
 ];
-
-/// The usual plan with this trouble, often.
-fn with(plan: Plan, trouble: Trouble) -> Plan {
-    let mut plan = plan.with_the_usual();
-    let rhythm = Rhythm { every: plan.faults_for / 10, lasts: std::time::Duration::from_secs(1) };
-    plan.troubles.insert(trouble, rhythm);
-    plan
-}
 
 /// What the log asks of a disk and does not get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

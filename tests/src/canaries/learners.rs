@@ -7,9 +7,10 @@ use paxos_core::{
     Role, Slot, Value,
 };
 
-use super::plants::{effects, learners, roles, usual};
+use super::How::Seeds;
+use super::plants::{effects, learners, usual};
 use super::{Against, Canary};
-use crate::simulation::{Actor, Plant};
+use crate::simulation::Plant;
 
 pub(super) const CANARIES: &[Canary] = &[
     Canary {
@@ -17,7 +18,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "votes are a set of nodes: a copy of one counts once",
         source: "S7, B10",
-        plan: usual,
+        how: Seeds(usual),
         plant: votes_are_counted,
     },
     Canary {
@@ -25,7 +26,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a value is chosen by a whole phase 2 quorum",
         source: "B11",
-        plan: usual,
+        how: Seeds(usual),
         plant: one_vote_too_few,
     },
     Canary {
@@ -33,7 +34,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a vote counts for its own ballot",
         source: "B13",
-        plan: usual,
+        how: Seeds(usual),
         plant: old_vote_counts,
     },
     Canary {
@@ -41,7 +42,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "what is chosen is learned from a value held at that ballot or a higher one",
         source: "the invariant of `Learner`",
-        plan: usual,
+        how: Seeds(usual),
         plant: chosen_without_its_value,
     },
     Canary {
@@ -49,7 +50,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a fetch is answered with chosen values alone",
         source: "the invariant of `Learner`",
-        plan: usual,
+        how: Seeds(usual),
         plant: fills_with_what_is_not_chosen,
     },
     Canary {
@@ -57,23 +58,15 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "every slot is handed out, in order and without gaps",
         source: "B3",
-        plan: usual,
+        how: Seeds(usual),
         plant: no_ops_are_not_slots,
-    },
-    Canary {
-        id: "every-learner-counts",
-        against: Against::Safety,
-        rule: "only the learner of the ballot's node declares a slot chosen",
-        source: "the invariant of `Learner`",
-        plan: usual,
-        plant: every_learner_counts,
     },
     Canary {
         id: "fetches-once",
         against: Against::Progress,
         rule: "a fetch without an answer is repeated",
         source: "S16",
-        plan: usual,
+        how: Seeds(usual),
         plant: fetches_once,
     },
 ];
@@ -195,42 +188,6 @@ fn no_ops_are_not_slots() -> Box<dyn Plant> {
     effects(|_, effect| match effect {
         Effect::Apply { value: Value::Noop, .. } => Vec::new(),
         effect => vec![effect],
-    })
-}
-
-/// Acceptors tell every learner, and each counts for itself.
-fn every_learner_counts() -> Box<dyn Plant> {
-    let mut votes = Votes::new();
-    roles(move |scene, role, mut input, out| {
-        let mut known = None;
-        if let (Actor::Learner(_), Some((from, ballot, slot))) = (&*role, vote(&mut input))
-            && ballot.node != scene.me
-        {
-            let nodes = votes.entry((scene.me, *ballot, slot)).or_default();
-            nodes.insert(*from);
-            if scene.membership.quorums.is_phase2(&*nodes) {
-                let (ballot, value) = (*ballot, None);
-                let chosen = LearnerMessage::Chosen { ballot, slot, value };
-                known = Some(Input::Message(ballot.node, Message::Learner(chosen)));
-            }
-        }
-        let before = out.len();
-        role.handle(scene.now, known.unwrap_or(input), out);
-        for effect in &mut out[before..] {
-            let Effect::Persist(persist) = effect else { continue };
-            let votes: Vec<_> = persist
-                .then
-                .iter()
-                .filter(|sent| {
-                    matches!(sent.message, Message::Learner(LearnerMessage::Accepted { .. }))
-                })
-                .cloned()
-                .collect();
-            for vote in votes {
-                let others = scene.membership.learners().filter(|node| *node != vote.to);
-                persist.then.extend(others.map(|to| Envelope { to, ..vote.clone() }));
-            }
-        }
     })
 }
 

@@ -29,10 +29,19 @@ pub struct Canary {
     pub rule: &'static str,
     /// Where the rule, or the mistake, is described: ids are those of `tests/FAULTS.md`.
     pub source: &'static str,
-    /// How the plans of its seeds are changed, so that what the bug needs is not rare.
-    pub plan: fn(Plan) -> Plan,
+    /// How it is caught.
+    pub how: How,
     /// Makes the bug.
     pub plant: fn() -> Box<dyn Plant>,
+}
+
+/// How a bug is caught.
+#[derive(Clone, Copy, Debug)]
+pub enum How {
+    /// By seeds, their plans changed so that what the bug needs is not rare.
+    Seeds(fn(Plan) -> Plan),
+    /// By a story of its own, which says what is broken: seeds seldom tell it.
+    Script(fn(&mut dyn Plant) -> Result<(), String>),
 }
 
 /// What a bug endangers.
@@ -74,20 +83,28 @@ impl Canary {
         all().find(|canary| canary.id == id)
     }
 
-    /// Runs a seed with the bug; what stopped it, if a checker did. An assertion of the product
+    /// Runs a seed, or its story, with the bug; what stopped it, if a checker did. An assertion of the product
     /// ends the process where panics do.
     pub fn run(&self, seed: u64) -> Option<Catch> {
         let mut plant = (self.plant)();
-        let done = panic::catch_unwind(panic::AssertUnwindSafe(|| {
-            run_planted(seed, self.plan, plant.as_mut())
+        let done = panic::catch_unwind(panic::AssertUnwindSafe(|| match self.how {
+            How::Seeds(plan) => run_planted(seed, plan, plant.as_mut()).map(|_| ()),
+            How::Script(script) => script(plant.as_mut()),
         }));
         let words = match done {
             Ok(ran) => ran.err()?,
             Err(_) => return Some(Catch { checker: ASSERTION, words: String::new() }),
         };
-        blamed(&words).map(|checker| Catch { checker, words })
+        let checker = match self.how {
+            How::Seeds(_) => blamed(&words)?,
+            How::Script(_) => SCRIPT,
+        };
+        Some(Catch { checker, words })
     }
 }
+
+/// Stands for a checker where a story of the canary's own found the bug.
+pub const SCRIPT: &str = "script";
 
 /// Stands for a checker where an assertion of the product itself stopped the run.
 pub const ASSERTION: &str = "assertion";

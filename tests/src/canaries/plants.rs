@@ -1,10 +1,12 @@
 //! How a bug is planted in one kind of role.
 
+use std::time::Duration;
+
 use paxos_core::{Acceptor, Effect, Input, Learner, Membership, NodeId, Proposer, Role, Time};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::simulation::{Actor, Plan, Plant};
+use crate::simulation::{Actor, Plan, Plant, Rhythm, Trouble};
 
 /// Where and when a role is handed something.
 #[derive(Debug)]
@@ -96,6 +98,27 @@ where
     let mut state = serde_json::to_value(&*role).expect("a role is plain data");
     change(&mut state);
     *role = serde_json::from_value(state).expect("a bug changes values, never their form");
+}
+
+/// Three voters whose clocks drift, behind links that are gone for about the time of an election:
+/// leaders are replaced without knowing it, and are asked.
+pub(super) fn drifting(plan: Plan) -> Plan {
+    let mut plan = plan.of_voters(3).with_the_usual();
+    for (trouble, every, lasts) in [(Trouble::Cut, 300, 250), (Trouble::Pause, 600, 400)] {
+        let (every, lasts) = (Duration::from_millis(every), Duration::from_millis(lasts));
+        plan.troubles.insert(trouble, Rhythm { every, lasts });
+    }
+    let (clients, operations, think) = (8, 80, Duration::from_millis(200));
+    let (faults_for, latency) = (Duration::from_secs(12), Duration::from_millis(2));
+    Plan { clients, operations, think, latency, faults_for, duplication: 300, drift: true, ..plan }
+}
+
+/// The usual plan with this trouble, often.
+pub(super) fn with(plan: Plan, trouble: Trouble) -> Plan {
+    let mut plan = plan.with_the_usual();
+    let rhythm = Rhythm { every: plan.faults_for / 10, lasts: Duration::from_secs(1) };
+    plan.troubles.insert(trouble, rhythm);
+    plan
 }
 
 /// The plan of a seed with loss, duplication, reordering and crashes.

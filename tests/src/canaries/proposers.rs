@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use paxos_core::{
-    AcceptorMessage, Ballot, Effect, Envelope, Input, Inside, Membership, Message, NodeId, Promise,
-    Proposer, ProposerMessage, Role, Slot, Value,
+    AcceptorMessage, Ballot, Configurations, Effect, Envelope, Input, Inside, Membership, Message,
+    NodeId, Promise, Proposer, ProposerMessage, Role, Slot, Value,
 };
 use serde_json::json;
 
+use super::How::Seeds;
 use super::plants::{edit, proposers, usual};
 use super::{Against, Canary};
-use crate::simulation::Plant;
+use crate::simulation::{Plan, Plant};
 
 pub(super) const CANARIES: &[Canary] = &[
     Canary {
@@ -18,7 +19,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "of the values reported for a slot, that of the highest ballot is proposed",
         source: "B1",
-        plan: usual,
+        how: Seeds(usual),
         plant: adopts_the_first,
     },
     Canary {
@@ -26,7 +27,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "every promise of the quorum is searched for values",
         source: "S6",
-        plan: usual,
+        how: Seeds(usual),
         plant: adopts_from_the_completing,
     },
     Canary {
@@ -34,7 +35,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "promises are a set of nodes: a copy of one counts once",
         source: "S7",
-        plan: usual,
+        how: Seeds(usual),
         plant: promises_are_counted,
     },
     Canary {
@@ -42,7 +43,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a phase 1 quorum meets every phase 2 quorum",
         source: "B11",
-        plan: usual,
+        how: Seeds(usual),
         plant: one_promise_too_few,
     },
     Canary {
@@ -50,7 +51,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a promise counts for its own ballot",
         source: "B13",
-        plan: usual,
+        how: Seeds(usual),
         plant: old_promise_counts,
     },
     Canary {
@@ -58,7 +59,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "phase 1 is never skipped, under the first ballot neither",
         source: "S4",
-        plan: usual,
+        how: Seeds(usual),
         plant: skips_phase_1,
     },
     Canary {
@@ -66,7 +67,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a higher ballot begins with a phase 1 of its own",
         source: "S5, B9",
-        plan: usual,
+        how: Seeds(usual),
         plant: relabels_after_a_nack,
     },
     Canary {
@@ -74,7 +75,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "no ballot is used twice, by a later run neither",
         source: "S3",
-        plan: usual,
+        how: Seeds(usual),
         plant: forgets_its_incarnation,
     },
     Canary {
@@ -82,7 +83,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "what is repeated keeps its slot",
         source: "S12",
-        plan: usual,
+        how: Seeds(usual),
         plant: repeats_into_the_newest_slot,
     },
     Canary {
@@ -90,15 +91,23 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a value is carried unchanged",
         source: "S21",
-        plan: usual,
+        how: Seeds(usual),
         plant: cuts_values_short,
+    },
+    Canary {
+        id: "window-is-twice-as-wide",
+        against: Against::Safety,
+        rule: "nothing is proposed `alpha` slots or more beyond what is known to be chosen",
+        source: "the invariant of `Proposer`",
+        how: Seeds(narrow),
+        plant: window_is_twice_as_wide,
     },
     Canary {
         id: "leaves-gaps",
         against: Against::Progress,
         rule: "a slot that nobody reported, below one that somebody did, is filled with a no-op",
         source: "B3",
-        plan: usual,
+        how: Seeds(usual),
         plant: leaves_gaps,
     },
     Canary {
@@ -106,7 +115,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Progress,
         rule: "an Accept without a quorum of answers is repeated",
         source: "S16",
-        plan: usual,
+        how: Seeds(usual),
         plant: accepts_are_sent_once,
     },
 ];
@@ -307,6 +316,26 @@ fn cuts_values_short() -> Box<dyn Plant> {
             batch.bytes.truncate(batch.bytes.len() / 2);
         }
         true
+    })
+}
+
+/// A window that a few clients fill.
+fn narrow(plan: Plan) -> Plan {
+    let mut plan = plan.with_the_usual();
+    plan.membership.alpha = 2;
+    plan
+}
+
+fn window_is_twice_as_wide() -> Box<dyn Plant> {
+    proposers(|scene, proposer, mut input, out| {
+        if let Input::Message(_, Message::Inside(Inside::Advanced { configurations, .. })) =
+            &mut input
+        {
+            let mut wide = scene.membership.clone();
+            wide.alpha *= 2;
+            *configurations = Configurations::genesis(wide);
+        }
+        proposer.handle(scene.now, input, out);
     })
 }
 

@@ -6,6 +6,7 @@ use paxos_core::batch::Commands;
 use paxos_core::{Applied, NodeId, Operation, Replica, SessionId, Slot, Time, Value};
 use serde::{Deserialize, Serialize};
 
+use super::How::Seeds;
 use super::plants::usual;
 use super::{Against, Canary};
 use crate::simulation::{Plant, Sum};
@@ -16,7 +17,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a session's last command, sent again, is not run again",
         source: "CLI1",
-        plan: usual,
+        how: Seeds(usual),
         plant: || Box::new(Wrong(runs_again)),
     },
     Canary {
@@ -24,7 +25,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a sequence below a session's last is refused",
         source: "CLI11",
-        plan: usual,
+        how: Seeds(usual),
         plant: || Box::new(Wrong(runs_older)),
     },
     Canary {
@@ -32,7 +33,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a repeated command gets the answer that it got first",
         source: "CLI1",
-        plan: usual,
+        how: Seeds(usual),
         plant: || Box::new(Wrong(answers_anew)),
     },
     Canary {
@@ -40,7 +41,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "what a command does depends on the replicated state alone",
         source: "CLUS11",
-        plan: usual,
+        how: Seeds(usual),
         plant: || Box::new(Wrong(knows_its_node)),
     },
 ];

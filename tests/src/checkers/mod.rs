@@ -6,25 +6,29 @@ pub mod compare_and_set;
 pub mod counter_history;
 pub mod durability;
 pub mod history_file;
+pub mod leadership;
 pub mod memory;
 pub mod positions;
 pub mod recovery;
 pub mod registers;
 pub mod replication;
+mod timing;
 pub mod tokens;
-mod windows;
+pub mod window;
 
 /// What can say that a promise is broken, by the name that its words begin with.
-pub const CHECKERS: [&str; 9] = [
+pub const CHECKERS: [&str; 11] = [
     "agreement",
     "alarms",
     "answers",
     "durability",
     "history",
+    "leadership",
     "memory",
     "progress",
     "recovery",
     "replication",
+    "window",
 ];
 
 /// The checker that said so; `None` if none did, and the run itself was not what was planned.

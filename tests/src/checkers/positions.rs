@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::windows::{Window, in_order};
+use super::timing::{Window, in_order};
 
 /// One completed or unknown operation on one log that starts empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,6 +31,11 @@ impl Replication {
         self.applied.insert(node, applied);
     }
 
+    /// The last slot that a node has applied.
+    pub fn applied(&self, node: NodeId) -> Slot {
+        self.applied.get(&node).copied().unwrap_or_default()
+    }
+
     /// A node applies the value of a slot.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::windows::{Window, in_order};
+use super::timing::{Window, in_order};
 
 /// One answered operation. A grant whose outcome is unknown says nothing and is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -245,7 +245,8 @@ impl World<'_> {
     }
 
     /// Faults end, once all that were planned have happened: links carry, disks have room, nodes
-    /// wake.
+    /// start. Who stands still sleeps on: its timers and its mail are put off until it would wake,
+    /// and must not come later than it does.
     pub(super) fn heal(&mut self) -> Result<(), String> {
         let late = self.now.since(Time(0).after(self.plan.faults_for));
         if late < FAULTS_LATE_BY && !self.faults.missing(&self.plan).is_empty() {
@@ -255,7 +256,6 @@ impl World<'_> {
         self.healed = Some(self.now);
         self.cuts.clear();
         for host in self.hosts.values_mut() {
-            host.paused_until = host.paused_until.min(self.now);
             let mut disk = host.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             disk.faults = paxos_actors::log::Faults::default();
         }

@@ -21,9 +21,10 @@ use super::plan::{Faults, Plan};
 use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
 use crate::checkers::counter_history;
-use crate::checkers::durability;
+use crate::checkers::leadership::Leadership;
 use crate::checkers::memory::{self, Limits};
 use crate::checkers::replication::Replication;
+use crate::checkers::{durability, window};
 
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +113,7 @@ pub(super) struct World<'a> {
     pub(super) fronts: Vec<NodeId>,
     pub(super) waiting_reads: BTreeMap<(NodeId, Slot), Vec<u64>>,
     pub(super) agreement: Agreement,
+    leadership: Leadership,
     pub(super) replication: Replication,
     pub(super) faults: Faults,
     pub(super) leaders: BTreeSet<paxos_core::Ballot>,
@@ -155,6 +157,7 @@ impl<'a> World<'a> {
             fronts: plan.fronts(),
             waiting_reads: BTreeMap::new(),
             agreement,
+            leadership: Leadership::new(plan.membership.quorums.clone()),
             replication: Replication::default(),
             faults: Faults::default(),
             leaders: BTreeSet::new(),
@@ -303,6 +306,7 @@ impl<'a> World<'a> {
         }
         envelope.hash(&mut self.hash);
         self.told(envelope.to, || envelope.to_string());
+        self.leadership.delivered(&envelope);
         let Envelope { from, to, message } = envelope;
         let [others @ .., last] = receivers(&message) else { return Ok(()) };
         for kind in others {
@@ -397,6 +401,9 @@ impl<'a> World<'a> {
         if let Some(host) = self.hosts.get(&envelope.from) {
             durability::covered(&envelope.message, &host.durable)?;
         }
+        let applied = self.replication.applied(envelope.from);
+        window::within(&envelope, applied, self.plan.membership.alpha)?;
+        self.leadership.sent(self.now, &envelope)?;
         if envelope.from == envelope.to {
             let delay = self.upto(Duration::from_micros(50));
             self.post(delay, envelope);
