@@ -9,8 +9,8 @@ use paxos_tests::seeds::{Program, Rate, Seeds, go_through};
 use paxos_tests::simulation::{Report, run, run_telling};
 use serde::{Deserialize, Serialize};
 
-/// A cluster in one thread and in virtual time, with faults by seed: every event of one seed, or the
-/// verdict on a range of them
+/// A cluster in one thread and in virtual time, with faults by seed: every event of one seed, or
+/// the verdict on a range of them
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]

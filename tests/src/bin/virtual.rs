@@ -79,7 +79,8 @@ impl Program for Sums {
         let Sums { operations, crashes, cuts, millis } = self;
         let hours = *millis as f64 / 3_600_000.0;
         format!(
-            "{hours:.2} virtual hours, {operations} client operations, crashes {crashes}, cuts {cuts}"
+            "{hours:.2} virtual hours, {operations} client operations, crashes {crashes}, cuts \
+             {cuts}"
         )
     }
 }

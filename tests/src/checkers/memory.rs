@@ -3,8 +3,8 @@
 
 use paxos_core::{NodeId, RoleKind};
 
-/// One entry of a role's state, encoded: a slot with its ballot and a batch of one command, a waiting
-/// batch, a waiting read, or a vote.
+/// One entry of a role's state, encoded: a slot with its ballot and a batch of one command, a
+/// waiting batch, a waiting read, or a vote.
 const ENTRY: u64 = 64;
 
 /// A role without entries, encoded: its options and the membership.

@@ -210,8 +210,8 @@ impl<'a> World<'a> {
             nodes: self.hosts.len() as u64,
         };
         self.running.iter().try_for_each(|(node, running)| {
-            let sizes = running.sizes().into_iter();
-            sizes.map(|(kind, bytes)| limits.role(*node, kind, bytes)).collect()
+            let mut sizes = running.sizes().into_iter();
+            sizes.try_for_each(|(kind, bytes)| limits.role(*node, kind, bytes))
         })
     }
 
