@@ -83,8 +83,8 @@ impl Canary {
         all().find(|canary| canary.id == id)
     }
 
-    /// Runs a seed, or its story, with the bug; what stopped it, if a checker did. An assertion of the product
-    /// ends the process where panics do.
+    /// Runs a seed, or its story, with the bug; what stopped it, if a checker did. An assertion of
+    /// the product ends the process where panics do.
     pub fn run(&self, seed: u64) -> Option<Catch> {
         let mut plant = (self.plant)();
         let done = panic::catch_unwind(panic::AssertUnwindSafe(|| match self.how {

@@ -93,8 +93,8 @@ fn in_real_time(calls: &[Call]) -> Result<(), String> {
                 && answered < call.invoked
             {
                 return Err(format!(
-                    "history: {seen} was answered at {answered}, then {value} was seen by a call invoked at \
-                     {}: stale or reordered",
+                    "history: {seen} was answered at {answered}, then {value} was seen by a call \
+                     invoked at {}: stale or reordered",
                     call.invoked
                 ));
             }
