@@ -77,7 +77,7 @@ fn each_checker_stops_a_canary() {
         ("campaigns-at-every-nack", "leadership"),
         ("fetches-once", "progress"),
         ("never-syncs", "recovery"),
-        ("no-ops-are-not-slots", "replication"),
+        ("cuts-values-short", "replication"),
         ("window-is-twice-as-wide", "window"),
     ];
     for (id, checker) in quick {
