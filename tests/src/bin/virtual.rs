@@ -60,12 +60,7 @@ impl Program for Sums {
     fn run(seed: u64) -> Result<Self, String> {
         let Report { answered, crashes, cuts, lasted, broken, .. } = run(seed, Printed::Nothing);
         broken.map_or(Ok(()), Err)?;
-        Ok(Sums {
-            operations: answered as u64,
-            crashes: crashes as u64,
-            cuts: cuts as u64,
-            millis: lasted.as_millis() as u64,
-        })
+        Ok(Sums { operations: answered as u64, crashes, cuts, millis: lasted.as_millis() as u64 })
     }
 
     fn add(&mut self, other: Self) {

@@ -9,7 +9,7 @@ use paxos_core::{
 use serde_json::json;
 
 use super::How::Seeds;
-use super::plants::{acceptors, edit, effects, usual};
+use super::plants::{acceptors, edit, effects, rivals, usual};
 use super::{Against, Canary};
 use crate::simulation::{Actor, Plant};
 
@@ -35,7 +35,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "to accept a ballot is to promise it",
         source: "S1",
-        how: Seeds(usual),
+        how: Seeds(rivals),
         plant: acceptance_promises_nothing,
     },
     Canary {

@@ -6,7 +6,7 @@ use paxos_core::{Acceptor, Effect, Input, Learner, Membership, NodeId, Proposer,
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::simulation::{Actor, Plan, Plant, Rhythm, Trouble};
+use crate::simulation::{Actor, Plan, Plant, Rhythm, Settings, Trouble};
 
 /// Where and when a role is handed something.
 #[derive(Debug)]
@@ -113,15 +113,29 @@ pub(super) fn drifting(plan: Plan) -> Plan {
     Plan { clients, operations, think, latency, faults_for, duplication: 300, drift: true, ..plan }
 }
 
+/// Three voters that hardly hear each other, so that leaders change all the time, and much is late.
+pub(super) fn rivals(plan: Plan) -> Plan {
+    let mut plan = plan.of_voters(3).with_window(8).with_the_usual();
+    let (every, lasts) = (Duration::from_millis(300), Duration::from_millis(300));
+    plan.troubles = [(Trouble::Cut, Rhythm { every, lasts })].into();
+    let (clients, operations, think) = (8, 100, Duration::from_millis(50));
+    let (faults_for, latency) = (Duration::from_secs(12), Duration::from_millis(20));
+    let (loss, reordering, settings) = (150, 250, Settings::default());
+    Plan { clients, operations, think, faults_for, latency, loss, reordering, settings, ..plan }
+}
+
 /// The usual plan with this trouble, often.
 pub(super) fn with(plan: Plan, trouble: Trouble) -> Plan {
-    let mut plan = plan.with_the_usual();
+    let mut plan = usual(plan);
     let rhythm = Rhythm { every: plan.faults_for / 10, lasts: Duration::from_secs(1) };
     plan.troubles.insert(trouble, rhythm);
     plan
 }
 
-/// The plan of a seed with loss, duplication, reordering and crashes.
-pub(super) fn usual(plan: Plan) -> Plan {
-    plan.with_the_usual()
+/// The plan of a seed with loss, duplication, reordering and crashes, all in a third of the time: what
+/// a bug needs comes together more often.
+pub(super) fn usual(mut plan: Plan) -> Plan {
+    plan.troubles.values_mut().for_each(|rhythm| rhythm.every /= 3);
+    let (faults_for, think) = (plan.faults_for / 3, plan.think / 3);
+    Plan { faults_for, think, ..plan }.with_the_usual()
 }
