@@ -132,6 +132,24 @@ mod tests {
     }
 
     #[test]
+    fn the_size_of_an_operation_is_no_less_than_what_it_takes() {
+        let run = |bytes: usize| Operation::Run {
+            session: SessionId(u64::MAX),
+            sequence: u64::MAX,
+            command: vec![7; bytes].into(),
+        };
+        let close = Operation::Close { session: SessionId(u64::MAX) };
+        for operation in [Operation::Open, close, run(0), run(100), run(COMMAND_MAX)] {
+            let identity = u32::MAX;
+            let entry = postcard::to_stdvec(&Entry { identity, operation: operation.clone() });
+            let (takes, says) = (entry.unwrap().len(), operation.size());
+            assert!((takes..=takes + 32).contains(&says), "{takes} bytes, said to be {says}");
+        }
+        const { assert!(BATCH_MAX >= COMMAND_MAX + 1024 && BATCH_MAX <= 2 * COMMAND_MAX) }
+        assert_eq!(SessionId(7).to_string(), "7");
+    }
+
+    #[test]
     fn bytes_that_are_not_a_batch_are_recognised() {
         assert_eq!(Commands::decode(b""), None);
         let stranger = Commands {

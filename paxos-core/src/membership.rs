@@ -183,6 +183,35 @@ mod tests {
     }
 
     #[test]
+    fn each_slot_has_the_membership_that_governs_it() {
+        let of = |id: u64| Membership::of_voters([(NodeId(id), format!("n{id}:1"))]).unwrap();
+        let history = vec![(Slot(1), of(1)), (Slot(5), of(2)), (Slot(9), of(3))];
+        let configurations = Configurations(Arc::new(history));
+        for (slot, id, later) in [(1, 1, 3), (4, 1, 3), (5, 2, 2), (8, 2, 2), (9, 3, 1), (99, 3, 1)]
+        {
+            assert_eq!(configurations.at(Slot(slot)), &of(id), "{slot}");
+            assert_eq!(configurations.from(Slot(slot)).next(), Some(&of(id)), "{slot}");
+            assert_eq!(configurations.from(Slot(slot)).count(), later, "{slot}");
+        }
+        assert_eq!(configurations.newest(), &(Slot(9), of(3)));
+    }
+
+    #[test]
+    fn fingerprints_tell_memberships_apart() {
+        let of = |id: u64| Membership::of_voters([(NodeId(id), String::new())]).unwrap();
+        assert_eq!(of(1).fingerprint(), of(1).fingerprint());
+        assert_ne!(of(1).fingerprint(), of(2).fingerprint());
+    }
+
+    #[test]
+    fn voters_do_both_and_the_others_one_thing_each() {
+        let does = |role: MemberRole| (role.accepts(), role.learns());
+        assert_eq!(does(MemberRole::Voter), (true, true));
+        assert_eq!(does(MemberRole::Witness), (true, false));
+        assert_eq!(does(MemberRole::Learner), (false, true));
+    }
+
+    #[test]
     fn a_window_of_nothing_is_refused() {
         let membership = Membership::of_voters([(NodeId(1), String::new())]).unwrap();
         assert_eq!(membership.with_alpha(0), Err(MembershipError::NoWindow));

@@ -323,3 +323,49 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_carries_values_waits_behind_values() {
+        let (ballot, slot) = (Ballot::default(), Slot::FIRST);
+        let promise = |accepted: Vec<AcceptedValue>| {
+            let (first, next, trimmed) = (slot, None, Slot(0));
+            Message::Proposer(ProposerMessage::Promise(Promise {
+                ballot,
+                first,
+                next,
+                trimmed,
+                accepted,
+            }))
+        };
+        let chosen = |value| Message::Learner(LearnerMessage::Chosen { ballot, slot, value });
+        let accept = AcceptorMessage::Accept { ballot, slot, value: Value::Noop };
+        let (chosen_none, upto, snapshot) = (Vec::new(), slot, None);
+        let fill = LearnerMessage::Fill { first: slot, chosen: chosen_none, upto, snapshot };
+        let heartbeat = Heartbeat {
+            incarnation: 1,
+            sequence: 1,
+            sent: Time(0),
+            leading: None,
+            hears: None,
+            next: slot,
+        };
+        let reported = AcceptedValue { slot, ballot, value: Value::Noop };
+        for (message, lane) in [
+            (Message::Leadership(LeadershipMessage::Heartbeat(heartbeat)), Lane::Datagram),
+            (Message::Leadership(LeadershipMessage::Succeed { ballot }), Lane::Control),
+            (Message::Acceptor(accept), Lane::Values),
+            (Message::Learner(fill), Lane::Values),
+            (chosen(Some(Value::Noop)), Lane::Values),
+            (chosen(None), Lane::Control),
+            (promise(vec![reported]), Lane::Values),
+            (promise(vec![]), Lane::Control),
+            (Message::Learner(LearnerMessage::Accepted { ballot, slot }), Lane::Control),
+        ] {
+            assert_eq!(message.lane(), lane, "{message}");
+        }
+    }
+}

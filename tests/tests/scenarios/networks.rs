@@ -96,13 +96,17 @@ fn net5_a_slow_link_sets_nobodys_pace_but_its_own() {
     // Less gets through to one follower than the cluster decides.
     let (slow, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
     for from in [leader, other] {
-        cluster.slow(from, slow, 2500);
+        cluster.slow(from, slow, 1500);
     }
     let (before, lost) = (cluster.answered(), cluster.faults().lost);
-    cluster.run_for(seconds(20));
+    // Whatever arrives late is fetched at once in a piece, so the lag comes and goes.
+    let mut lag = 0;
+    for _ in 0..200 {
+        cluster.run_for(millis(100));
+        lag = lag.max(cluster.applied(leader) - cluster.applied(slow));
+    }
     let meanwhile = cluster.answered() - before;
     assert!(meanwhile > usual * 3 / 4, "{meanwhile} operations instead of {usual}");
-    let lag = cluster.applied(leader) - cluster.applied(slow);
     assert!(lag > 50, "the link was not slow: a lag of {lag}");
     cluster.run_for(seconds(40));
     assert!(cluster.faults().lost > lost, "the queue of the link has a limit");
