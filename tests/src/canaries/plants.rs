@@ -132,8 +132,8 @@ pub(super) fn with(plan: Plan, trouble: Trouble) -> Plan {
     plan
 }
 
-/// The plan of a seed with loss, duplication, reordering and crashes, all in a third of the time: what
-/// a bug needs comes together more often.
+/// The plan of a seed with loss, duplication, reordering and crashes, all in a third of the time:
+/// what a bug needs comes together more often.
 pub(super) fn usual(mut plan: Plan) -> Plan {
     plan.troubles.values_mut().for_each(|rhythm| rhythm.every /= 3);
     let (faults_for, think) = (plan.faults_for / 3, plan.think / 3);
