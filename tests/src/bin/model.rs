@@ -44,8 +44,8 @@ slots      slots of the log, which is also the window
 commands   what clients ask each proposer to propose
 crashes    of each acceptor's node, and of each node with a proposer
 tail       drains that wait for the disk and are lost, kept or torn apart in a crash
-also       shared: proposers and acceptors share nodes; nacks: refusals arrive; chase: one refused
-           by a few campaigns again at once; learners: votes are counted, and what is chosen is told
+also       shared: proposers and acceptors share nodes; nacks: refusals arrive; learners: votes are
+           counted, and what is chosen is told
 
 Loss, duplication and reordering have no bounds, on the wire and inside a node. tests/MODEL.md says
 what is checked and what is left out.
@@ -112,7 +112,7 @@ fn cells(configuration: &Configuration, verdict: &Verdict) -> [String; COLUMNS.l
     [
         configuration.name.to_owned(),
         "2".to_owned(),
-        configuration.rounds().to_string(),
+        configuration.campaigns.to_string(),
         configuration.acceptors.to_string(),
         format!("{} + {}", configuration.phase1, configuration.phase2),
         configuration.slots.to_string(),

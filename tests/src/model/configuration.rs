@@ -27,10 +27,6 @@ pub struct Configuration {
     pub page_values: usize,
     /// Campaigns of each proposer, counted over its runs.
     pub campaigns: u64,
-    /// Whether the first proposer campaigns again at once, without being told, when fewer acceptors
-    /// refuse it than would end its leadership. It does so once: what asks for promises of a third
-    /// round is lost on the way. Otherwise proposers wait for their patience to end, for ever.
-    pub chase: bool,
     /// Commands that clients ask each proposer to propose: the first as soon as it campaigns, the
     /// others at any time.
     pub commands: usize,
@@ -58,9 +54,6 @@ pub enum Placement {
     Collapsed,
 }
 
-/// The rounds of a proposer that chases.
-const CHASE_ROUNDS: u64 = 2;
-
 impl Configuration {
     /// Three acceptors, majorities, one slot, proposers on nodes of their own with one campaign
     /// and one command each; refusals are lost, nothing crashes and nobody learns.
@@ -73,7 +66,6 @@ impl Configuration {
         slots: 1,
         page_values: 1,
         campaigns: 1,
-        chase: false,
         commands: 1,
         crashes: false,
         restarts: 0,
@@ -92,7 +84,6 @@ impl Configuration {
     pub fn every() -> Vec<Configuration> {
         let (majority, flexible, pair) = (Self::SMALL, Self::FLEXIBLE, Self::PAIR);
         let pages = Configuration { commands: 2, ..pair.with_two_slots() };
-        let chasing = Configuration { chase: true, ..pair };
         vec![
             majority.refusing().named("nacks"),
             majority.crashing(1).named("crashes"),
@@ -103,7 +94,6 @@ impl Configuration {
             flexible.with_two_slots().named("slots"),
             pages.crashing(1).named("pages"),
             pair.with_two_rounds().crashing(1).named("rounds"),
-            chasing.refusing().named("chase"),
         ]
     }
 
@@ -153,11 +143,6 @@ impl Configuration {
         Configuration { campaigns: 2, ..self }
     }
 
-    /// Campaigns of a proposer at most.
-    pub fn rounds(&self) -> u64 {
-        if self.chase { CHASE_ROUNDS } else { self.campaigns }
-    }
-
     /// Crashes at most, of a node without a proposer, and of one with.
     pub fn crash_bounds(&self) -> String {
         let acceptors = if self.crashes { "any" } else { "none" };
@@ -172,7 +157,6 @@ impl Configuration {
         let also = [
             (self.placement == Placement::Collapsed, "shared"),
             (self.nacks, "nacks"),
-            (self.chase, "chase"),
             (self.learners, "learners"),
         ];
         let words: Vec<_> = also.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
@@ -203,12 +187,6 @@ impl Configuration {
         }
     }
 
-    /// Whether the proposer of the node does not wait before it campaigns again.
-    pub fn chases(&self, node: NodeId) -> bool {
-        let first = self.nodes().find(|node| self.hosts(*node, RoleKind::Proposer));
-        self.chase && first == Some(node)
-    }
-
     /// Whether a node in its `incarnation`-th run may crash.
     pub fn crashes(&self, node: NodeId, incarnation: u64) -> bool {
         match self.hosts(node, RoleKind::Proposer) {
@@ -226,9 +204,6 @@ impl Configuration {
     pub fn carries(&self, envelope: &Envelope) -> bool {
         let within = match &envelope.message {
             Message::Acceptor(AcceptorMessage::Accept { slot, .. }) => *slot <= Slot(self.slots),
-            Message::Acceptor(AcceptorMessage::Prepare { ballot, .. }) => {
-                !self.chase || ballot.round <= CHASE_ROUNDS
-            }
             Message::Proposer(ProposerMessage::Nack { .. }) => self.nacks,
             _ => true,
         };

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
-use std::time::Duration;
 
 use bytes::Bytes;
 use paxos_core::{
@@ -60,10 +59,7 @@ impl Node {
     fn start(me: NodeId, incarnation: u64, synced: Vec<Record>, of: &Configuration) -> Self {
         let recovered = recover(&synced);
         let hosts = |kind| of.hosts(me, kind).then_some(());
-        let mut proposer = ProposerOptions::default();
-        if of.chases(me) {
-            proposer.patience = Duration::ZERO;
-        }
+        let proposer = ProposerOptions::default();
         let beside_acceptor = of.hosts(me, RoleKind::Acceptor);
         let learner = LearnerOptions { beside_acceptor, ..LearnerOptions::default() };
         let acceptor =

@@ -68,7 +68,6 @@ enum Goal {
     TakenOver,
     AllLearned,
     GivenUp,
-    AgainAtOnce,
     TailLost,
     LaterRun,
     Paged,
@@ -76,13 +75,12 @@ enum Goal {
 }
 
 impl Goal {
-    const ALL: [Goal; 10] = [
+    const ALL: [Goal; 9] = [
         Goal::Chosen,
         Goal::Competition,
         Goal::TakenOver,
         Goal::AllLearned,
         Goal::GivenUp,
-        Goal::AgainAtOnce,
         Goal::TailLost,
         Goal::LaterRun,
         Goal::Paged,
@@ -96,7 +94,6 @@ impl Goal {
             Goal::TakenOver => "a command is taken over",
             Goal::AllLearned => "every learner knows every slot",
             Goal::GivenUp => "refusals end a leadership",
-            Goal::AgainAtOnce => "one refused by a few campaigns again",
             Goal::TailLost => "a crash loses a tail",
             Goal::LaterRun => "a later run of a proposer campaigns",
             Goal::Paged => "a promise has a second page",
@@ -110,7 +107,6 @@ impl Goal {
             Goal::Chosen | Goal::Competition | Goal::TakenOver => true,
             Goal::AllLearned => bounds.learners,
             Goal::GivenUp => bounds.nacks && bounds.restarts == 0,
-            Goal::AgainAtOnce => bounds.chase,
             Goal::TailLost => bounds.unsynced > 0 && (bounds.crashes || bounds.restarts > 0),
             Goal::LaterRun => bounds.restarts > 0,
             Goal::Paged | Goal::GapFilled => bounds.slots > 1 && bounds.commands > 1,
@@ -139,10 +135,6 @@ impl Goal {
             Goal::GivenUp => {
                 nodes.any(|known| known.node.campaigns > 0 && known.node.ballot().is_none())
             }
-            Goal::AgainAtOnce => nodes.any(|known| {
-                let campaigns = known.node.campaigns;
-                known.node.ballot().is_some_and(|ballot| ballot.round > campaigns)
-            }),
             Goal::TailLost => system.tail_lost.load(Ordering::Relaxed),
             Goal::Paged => is_sent(system, state, |message| {
                 let Message::Proposer(ProposerMessage::Promise(page)) = message else {
@@ -190,9 +182,6 @@ fn sometimes(goal: Goal) -> Property<System> {
             |system: &System, state: &State| reaches(system, state, Goal::AllLearned)
         }
         Goal::GivenUp => |system: &System, state: &State| reaches(system, state, Goal::GivenUp),
-        Goal::AgainAtOnce => {
-            |system: &System, state: &State| reaches(system, state, Goal::AgainAtOnce)
-        }
         Goal::TailLost => |system: &System, state: &State| reaches(system, state, Goal::TailLost),
         Goal::Paged => |system: &System, state: &State| reaches(system, state, Goal::Paged),
         Goal::GapFilled => |system: &System, state: &State| reaches(system, state, Goal::GapFilled),
