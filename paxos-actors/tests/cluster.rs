@@ -1,31 +1,13 @@
 //! Three nodes in one process, over real QUIC: the whole graph from a client to the log and back.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "../../paxos-core/tests/support/sum.rs"]
+mod sum;
+
 use std::path::Path;
 
-use paxos_actors::{
-    Context, InitOptions, Node, NodeConfig, NodeId, StartError, StateMachine, init,
-};
-use serde::{Deserialize, Serialize};
-
-#[derive(Default, Serialize, Deserialize)]
-struct Sum(u64);
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Reply = u64;
-    type Query = ();
-    type Answer = u64;
-
-    fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
-        self.0 += by;
-        self.0
-    }
-
-    fn query(&self, (): ()) -> u64 {
-        self.0
-    }
-}
+use paxos_actors::{InitOptions, Node, NodeConfig, NodeId, StartError, init};
+use sum::Sum;
 
 /// Ports that were free a moment ago.
 fn addresses(count: usize) -> Vec<String> {

@@ -5,40 +5,25 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use paxos_core::batch::{COMMAND_MAX, Commands};
 use paxos_core::{
-    Applied, Ballot, Batch, Change, Context, NodeId, Operation, Origin, Outcome, Refusal, Replica,
-    SessionId, Slot, StateMachine, Time, Value,
+    Applied, Ballot, Batch, Change, NodeId, Operation, Origin, Outcome, Refusal, Replica,
+    SessionId, Slot, Time, Value,
 };
 use paxos_net::protocol::{
     Call, ClientRequest, ClientResponse, Consistency, Refused, Relay, Response, Unavailable,
 };
 use paxos_net::{Caller, Replies};
-use serde::{Deserialize, Serialize};
 
 use super::Asker;
 use super::desk::{Desk, GatewayOptions, Order};
 use crate::messages::{AppliedBatch, Notice};
 
+#[path = "../../../paxos-core/tests/support/sum.rs"]
+mod sum;
+
+use sum::Sum;
+
 const ME: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(2);
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Sum(u64);
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Reply = u64;
-    type Query = ();
-    type Answer = u64;
-
-    fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
-        self.0 += by;
-        self.0
-    }
-
-    fn query(&self, (): ()) -> u64 {
-        self.0
-    }
-}
 
 fn desk(options: GatewayOptions) -> Desk {
     Desk::new(ME, 1, options)

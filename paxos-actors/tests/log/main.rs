@@ -1,7 +1,7 @@
 //! The durable log, told as stories: what is written, what a crash or a fault leaves of it, and
 //! what is read back. Names that begin with an id are scenarios of the fault catalogue.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod crash;
 mod damage;
@@ -9,3 +9,5 @@ mod directory;
 mod format;
 mod roles;
 mod story;
+#[path = "../../../paxos-core/tests/support/sum.rs"]
+mod sum;

@@ -5,14 +5,14 @@ use paxos_actors::log::{Log, OpenError};
 use paxos_core::acceptor::Answer;
 use paxos_core::batch::{Commands, Entry};
 use paxos_core::{
-    Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, Configurations, Context, Input,
-    Inside, Learner, LearnerMessage, LearnerOptions, Message, NodeId, Operation, Origin, Promise,
-    Proposer, ProposerMessage, ProposerOptions, Record, Recovered, Replica, Role, SessionId, Slot,
-    StateMachine, Time, Value,
+    Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, Configurations, Input, Inside,
+    Learner, LearnerMessage, LearnerOptions, Message, NodeId, Operation, Origin, Promise, Proposer,
+    ProposerMessage, ProposerOptions, Record, Recovered, Replica, Role, SessionId, Slot, Time,
+    Value,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::story::*;
+use crate::sum::Sum;
 
 /// Of the node whose id the proposer of the story has.
 fn of(node: u64, round: u64) -> Ballot {
@@ -155,25 +155,6 @@ fn b6_no_run_of_a_node_has_a_ballot_that_an_earlier_run_had() {
         machine.at().crash(|below| dice.roll(below));
     }
     assert!(ballots > 200 && failed > 20, "{ballots} ballots, {failed} starts cut off");
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Sum(u64);
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Reply = u64;
-    type Query = ();
-    type Answer = u64;
-
-    fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
-        self.0 += by;
-        self.0
-    }
-
-    fn query(&self, (): ()) -> u64 {
-        self.0
-    }
 }
 
 /// What is chosen in a slot: the first opens a session, each other adds its own number.

@@ -3,10 +3,11 @@
 use paxos_core::acceptor::Answer;
 use paxos_core::batch::{BATCH_MAX, COMMAND_MAX, Commands, Entry};
 use paxos_core::{
-    Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, Context, NodeId, Operation, Origin,
-    Outcome, Record, Recovered, Rejection, Replica, SessionId, Slot, StateMachine, Time, Value,
+    Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, NodeId, Operation, Origin, Outcome,
+    Record, Recovered, Rejection, Replica, SessionId, Slot, Time, Value,
 };
-use serde::{Deserialize, Serialize};
+
+use crate::sum::Sum;
 
 #[test]
 fn cli6_what_fits_into_a_command_can_be_passed_on() {
@@ -36,25 +37,6 @@ fn cli6_what_fits_into_a_command_can_be_passed_on() {
         let next = if slot < 3 { format!("#{}", slot + 1) } else { "end".to_owned() };
         let page = format!("n2 -> n1 promise 2.n1.1 #{slot}..{next} [#{slot} 1.n1.1 ");
         assert!(persist.then[0].to_string().starts_with(&page), "{}", persist.then[0]);
-    }
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Sum(u64);
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Reply = u64;
-    type Query = ();
-    type Answer = u64;
-
-    fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
-        self.0 += by;
-        self.0
-    }
-
-    fn query(&self, (): ()) -> u64 {
-        self.0
     }
 }
 

@@ -9,6 +9,8 @@ mod clients;
 mod cluster;
 mod elections;
 mod storage;
+#[path = "../support/sum.rs"]
+mod sum;
 
 use std::time::Duration;
 

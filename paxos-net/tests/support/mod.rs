@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod raw;
+#[path = "../../../paxos-core/tests/support/sum.rs"]
+mod sum;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,8 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use paxos_core::batch::{Commands, Entry};
 use paxos_core::{
-    Batch, ClusterId, Context, Message, NodeId, Operation, Origin, Outcome, Replica, StateMachine,
-    Status, Time, Value,
+    Batch, ClusterId, Message, NodeId, Operation, Origin, Outcome, Replica, Status, Time, Value,
 };
 use paxos_net::certs::{Authority, Leaf};
 use paxos_net::client::{Client, ClientConfig};
@@ -26,8 +27,10 @@ use paxos_net::identity::Identity;
 use paxos_net::limits::Limits;
 use paxos_net::protocol::*;
 use paxos_net::service::{Caller, Service};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::oneshot;
+
+pub use sum::Sum;
 
 pub const CLUSTER: ClusterId = ClusterId(0xfeed);
 pub const OTHER: ClusterId = ClusterId(0xbad);
@@ -38,26 +41,6 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(began.elapsed() < Duration::from_secs(30), "still waiting: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-/// A service that adds up.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Sum(pub u64);
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Reply = u64;
-    type Query = ();
-    type Answer = u64;
-
-    fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
-        self.0 += by;
-        self.0
-    }
-
-    fn query(&self, (): ()) -> u64 {
-        self.0
     }
 }
 
