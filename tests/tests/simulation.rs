@@ -5,8 +5,9 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use paxos_tests::simulation::{Plan, Report, TROUBLES, run, run_as};
+use paxos_tests::simulation::{Plan, Report, Rhythm, TROUBLES, Trouble, run, run_as, run_telling};
 
 /// The seeds that every run of the tests goes through.
 const SEEDS: u64 = 1000;
@@ -62,4 +63,22 @@ fn the_same_seed_gives_the_same_trace() {
         assert_eq!(run(seed), run(seed), "seed {seed}");
     }
     assert_ne!(run(1).unwrap().hash, run(2).unwrap().hash);
+}
+
+#[test]
+fn a_seed_that_fails_has_a_trace_too() {
+    // There is no link that could be cut.
+    let alone = |plan: Plan| {
+        let rhythm = Rhythm { every: Duration::from_secs(1), lasts: Duration::from_secs(1) };
+        let troubles = [(Trouble::Cut, rhythm)].into();
+        Plan { troubles, ..plan.only_reordering().of_voters(1) }
+    };
+    let tell = |seed| {
+        let mut lines = 0;
+        let (hash, ran) = run_telling(seed, alone, &mut |_| lines += 1);
+        assert!(ran.as_ref().is_err_and(|broken| broken.starts_with("faults: ")), "{ran:?}");
+        (hash, lines)
+    };
+    assert_eq!(tell(1), tell(1));
+    assert_ne!(tell(1), tell(2));
 }

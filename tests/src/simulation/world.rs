@@ -76,16 +76,17 @@ pub fn run_as(seed: u64, change: impl FnOnce(Plan) -> Plan) -> Result<Report, St
     World::new(seed, change, None, &mut Sound).run()
 }
 
-/// Runs a seed and hands every event to `tell`, as one aligned line.
-///
-/// # Errors
-/// The first promise that was broken, in words.
+/// Runs a seed and hands every event to `tell`, as one aligned line. Answers the trace hash too,
+/// of a run that failed as well.
 pub fn run_telling(
     seed: u64,
     change: impl FnOnce(Plan) -> Plan,
     tell: &mut dyn FnMut(&str),
-) -> Result<Report, String> {
-    World::new(seed, change, Some(tell), &mut Sound).run()
+) -> (u64, Result<Report, String>) {
+    let mut sound = Sound;
+    let mut world = World::new(seed, change, Some(tell), &mut sound);
+    let ran = world.run();
+    (world.hash.finish(), ran)
 }
 
 /// Runs a seed of a cluster with a planted bug.
@@ -171,33 +172,40 @@ impl<'a> World<'a> {
         }
     }
 
-    fn run(mut self) -> Result<Report, String> {
+    fn run(&mut self) -> Result<Report, String> {
         let nodes: Vec<_> = self.hosts.keys().copied().collect();
         nodes.iter().for_each(|node| self.at(Duration::ZERO, Event::Restart(*node)));
         (0..self.clients.len()).for_each(|id| self.at(Duration::ZERO, Event::Begin(id)));
         self.at(self.plan.faults_for, Event::Heal);
         let troubles: Vec<_> = self.plan.troubles.keys().copied().collect();
         troubles.into_iter().for_each(|trouble| self.plan_trouble(trouble));
-        while let Some((time, order, event)) = self.events.next_by(Time(u64::MAX)) {
-            if order > EVENTS_MAX {
-                return Err(format!("progress: events without end, the last: {event:?}"));
-            }
-            self.now = time;
-            let Some(event) = self.unless_paused(event) else { continue };
-            (time, order).hash(&mut self.hash);
-            self.happen(event).map_err(|broken| format!("at {time}: {broken}"))?;
-            if time > self.measured.after(MEASURED_EVERY) {
-                self.measured = time;
-                self.measure().map_err(|broken| format!("at {time}: {broken}"))?;
+        while self.go_on(Time(u64::MAX))? {
+            if self.now > self.measured.after(MEASURED_EVERY) {
+                self.measured = self.now;
+                self.measure().map_err(|broken| format!("at {}: {broken}", self.now))?;
             }
             if self.healed.is_some() && self.is_done() {
                 return self.finish();
             }
-            if self.healed.is_some_and(|healed| time > healed.after(PROGRESS_WITHIN)) {
+            if self.healed.is_some_and(|healed| self.now > healed.after(PROGRESS_WITHIN)) {
                 return Err(format!("progress: nothing new after healing: {}", self.stuck()));
             }
         }
         Err("progress: nothing left to happen".to_owned())
+    }
+
+    /// Lets the next event happen, if one does by then; whether there was one.
+    fn go_on(&mut self, until: Time) -> Result<bool, String> {
+        let Some((time, order, event)) = self.events.next_by(until) else { return Ok(false) };
+        if order > EVENTS_MAX {
+            return Err(format!("progress: events without end, the last: {event:?}"));
+        }
+        self.now = time;
+        if let Some(event) = self.unless_paused(event) {
+            (time, order).hash(&mut self.hash);
+            self.happen(event).map_err(|broken| format!("at {time}: {broken}"))?;
+        }
+        Ok(true)
     }
 
     fn measure(&self) -> Result<(), String> {
@@ -217,15 +225,7 @@ impl<'a> World<'a> {
 
     /// Lets everything happen that happens until then.
     pub(super) fn pass(&mut self, until: Time) -> Result<(), String> {
-        while let Some((time, order, event)) = self.events.next_by(until) {
-            if order > EVENTS_MAX {
-                return Err("events without end".to_owned());
-            }
-            self.now = time;
-            if let Some(event) = self.unless_paused(event) {
-                self.happen(event).map_err(|broken| format!("at {time}: {broken}"))?;
-            }
-        }
+        while self.go_on(until)? {}
         self.now = until;
         Ok(())
     }
@@ -535,7 +535,7 @@ impl<'a> World<'a> {
         format!("{left} operations left; {}", nodes.join(", "))
     }
 
-    pub(super) fn finish(mut self) -> Result<Report, String> {
+    pub(super) fn finish(&mut self) -> Result<Report, String> {
         self.measure()?;
         let learners = self.running.values().filter(|running| running.next().is_some());
         let mut states = learners.map(|running| running.replica.snapshot());
@@ -559,7 +559,7 @@ impl<'a> World<'a> {
             nodes: self.plan.membership.members.len(),
             slots: self.agreement.chosen(),
             answered: history.len(),
-            faults: self.faults,
+            faults: self.faults.clone(),
             leaders: self.leaders.len(),
             lasted: self.now.since(Time(0)),
         })
