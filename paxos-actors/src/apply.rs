@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
-use paxos_core::{Applied, Configurations, Replica, Slot, StateMachine};
+use paxos_core::{Applied, Backlog, Configurations, Replica, Slot, StateMachine, Value};
 
 use crate::failure::Failure;
-use crate::messages::{AppliedBatch, Ask, Decided, GatewayInput, Halt};
+use crate::messages::{AppliedBatch, Ask, Decided, Decision, GatewayInput, Halt, Shelve};
 use crate::observer::Shown;
+use crate::shelf::{self, Arrivals};
 use crate::wiring::Wires;
 
 /// How often queries that nobody waits for any more are thrown away.
@@ -18,14 +19,52 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub struct ApplyActor<S: StateMachine> {
     replica: Replica<S>,
     configurations: Configurations,
+    backlog: Backlog,
+    arrivals: Arrivals<S>,
     waiting: BTreeMap<Slot, Vec<Ask>>,
     wires: Wires,
 }
 
 impl<S: StateMachine> ApplyActor<S> {
-    /// The actor of a replica that has applied what the log said.
-    pub fn new(replica: Replica<S>, configurations: Configurations, wires: Wires) -> Self {
-        ApplyActor { replica, configurations, waiting: BTreeMap::new(), wires }
+    /// The actor of a replica that has applied what the log said, and of what of it is in no
+    /// snapshot yet.
+    pub fn new(
+        replica: Replica<S>,
+        backlog: Backlog,
+        configurations: Configurations,
+        arrivals: Arrivals<S>,
+        wires: Wires,
+    ) -> Self {
+        let waiting = BTreeMap::new();
+        ApplyActor { replica, configurations, backlog, arrivals, waiting, wires }
+    }
+
+    /// Applies a slot; answers the batch in it, if this run of this node has made it.
+    fn apply(&mut self, slot: Slot, value: &Value) -> Option<AppliedBatch> {
+        let sessions_max = self.configurations.at(slot).sessions_max;
+        self.wires.show(&Shown::Applied { slot, value });
+        let Applied { origin, outcomes } = self.replica.apply(slot, value, sessions_max);
+        self.backlog.add(slot, value);
+        let (me, run) = (self.wires.me, self.wires.incarnation);
+        let origin = origin.filter(|origin| origin.node == me && origin.incarnation == run)?;
+        Some(AppliedBatch { origin, outcomes })
+    }
+
+    /// Goes on from a snapshot.
+    fn restore(&mut self, next: Slot) {
+        let Some(replica) = shelf::take(&self.arrivals, next) else {
+            unreachable!("the learner goes on only from snapshots whose state has arrived")
+        };
+        self.wires.show(&Shown::Restored { next });
+        self.replica = replica;
+        self.backlog.restored();
+        self.wires.gateway.do_send(GatewayInput::Restored(self.replica.applied()));
+    }
+
+    fn save_if_due(&mut self) {
+        if let Some(values) = self.backlog.due() {
+            self.wires.shelf.do_send(Shelve::Make(values));
+        }
     }
 
     fn answer(&self, ask: Ask) {
@@ -57,6 +96,7 @@ impl<S: StateMachine> Actor for ApplyActor<S> {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
+        self.save_if_due();
         context.run_interval(SWEEP, |actor, _| actor.sweep());
     }
 }
@@ -72,19 +112,14 @@ impl<S: StateMachine> Handler<Decided> for ApplyActor<S> {
 
     fn handle(&mut self, Decided(decided): Decided, _: &mut Context<Self>) {
         let mut batches = Vec::new();
-        let (me, incarnation) = (self.wires.me, self.wires.incarnation);
-        for (slot, value) in decided {
-            let sessions_max = self.configurations.at(slot).sessions_max;
-            self.wires.show(&Shown::Applied { slot, value: &value });
-            let Applied { origin, outcomes } = self.replica.apply(slot, &value, sessions_max);
-            let ours = |origin: &_| {
-                let paxos_core::Origin { node, incarnation: run, .. } = *origin;
-                node == me && run == incarnation
-            };
-            if let Some(origin) = origin.filter(ours) {
-                batches.push(AppliedBatch { origin, outcomes });
+        for decision in decided {
+            match decision {
+                Decision::Apply(slot, value) => batches.extend(self.apply(slot, &value)),
+                Decision::Restore(next) => self.restore(next),
+                Decision::Saved => self.backlog.made(),
             }
         }
+        self.save_if_due();
         let applied = self.replica.applied();
         self.wires.gateway.do_send(GatewayInput::Applied(batches, applied));
         self.answer_ripe();

@@ -1,10 +1,10 @@
 //! Why a node had to stop by itself.
 
-use paxos_core::NodeId;
+use paxos_core::{NodeId, RestoreError};
 use paxos_net::protocol::PeerRefusal;
 use thiserror::Error;
 
-use crate::log::LogError;
+use crate::log::{LogError, SnapshotError};
 
 /// Why a running node stopped by itself. It never goes on half dead.
 #[derive(Debug, Error)]
@@ -13,6 +13,12 @@ pub enum Failure {
     /// The log could not be written. What was not acknowledged may be lost; nothing else is.
     #[error("the log failed: {0}")]
     Log(#[from] LogError),
+    /// A snapshot could not be written or read.
+    #[error("a snapshot failed: {0}")]
+    Snapshot(#[from] SnapshotError),
+    /// A snapshot is not one of this service.
+    #[error("a snapshot cannot be used: {0}; are all nodes of one version?")]
+    Restore(#[from] RestoreError),
     /// Other nodes know that this node must not take part.
     #[error("{by} refuses this node: {refusal}")]
     Refused {
@@ -30,7 +36,7 @@ impl Failure {
     /// The exit code that fits, after sysexits.h.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Log(_) => 74,
+            Failure::Log(_) | Failure::Snapshot(_) | Failure::Restore(_) => 74,
             Failure::Refused { .. } => 78,
             Failure::Actor(_) => 70,
         }

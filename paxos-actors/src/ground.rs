@@ -6,7 +6,7 @@ use paxos_net::{Credentials, Network};
 
 use crate::bootstrap::DATA;
 use crate::clock::Clock;
-use crate::log::{Directory, DirectoryLock, Disk, LockError, OpenError};
+use crate::log::{Directory, DirectoryLock, Disk, LockError, OpenError, SNAPSHOTS};
 use crate::log_actor::Writes;
 use crate::node::StartError;
 use crate::observer::Observer;
@@ -18,6 +18,8 @@ pub struct Ground {
     pub credentials: Credentials,
     /// Its data directory.
     pub disk: Box<dyn Disk + Send>,
+    /// Where its snapshots are, inside of it.
+    pub snapshots: Box<dyn Disk + Send>,
     /// The right to use it, where others could.
     pub lock: Option<DirectoryLock>,
     /// Where it waits for the disk.
@@ -37,10 +39,13 @@ impl Ground {
     /// See [`StartError`].
     pub fn of_folder(folder: &Path) -> Result<Self, StartError> {
         let data = folder.join(DATA);
+        let (credentials, lock) = (Credentials::load(folder)?, lock(&data)?);
+        let snapshots = Directory::create(data.join(SNAPSHOTS)).map_err(OpenError::Disk)?;
         Ok(Ground {
-            credentials: Credentials::load(folder)?,
-            lock: Some(lock(&data)?),
+            credentials,
+            lock: Some(lock),
             disk: Box::new(Directory::new(&data)),
+            snapshots: Box::new(snapshots),
             writes: Writes::Thread,
             clock: Clock::Machine,
             network: Network::default(),

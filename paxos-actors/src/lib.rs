@@ -24,6 +24,7 @@
 //! | acceptor, proposer, learner, leadership | a pure role: mailbox, `handle`, effects, one timer | `role.rs` |
 //! | log | append, one sync for all that waits, only then send | `log_actor.rs`, [`log`] |
 //! | apply | sessions and the state machine, in the order of the log | `apply.rs` |
+//! | archive, shelf | which snapshots there are; makes, hands out and takes in snapshots | `role.rs`, `shelf.rs` |
 //! | links, endpoint | `paxos_net`; what arrives passes `ingress.rs` | |
 //!
 //! What a node stands on (disk, clock, network, chance) is an argument too: [`Ground`]. On a ground
@@ -64,6 +65,7 @@ pub mod messages;
 mod node;
 pub mod observer;
 mod role;
+mod shelf;
 mod wiring;
 
 pub use bootstrap::{InitError, InitOptions, init, node_folder};

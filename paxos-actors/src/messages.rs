@@ -3,8 +3,8 @@
 use actix::{Message as ActixMessage, MessageResponse};
 use bytes::Bytes;
 use paxos_core::{
-    Change, Message, NodeId, Origin, Outcome, PeerRun, Persist, Refusal, Rejection, Slot, Status,
-    Time, Value,
+    Change, Manifest, Message, NodeId, Origin, Outcome, PeerRun, Persist, Refusal, Rejection, Slot,
+    Status, Time, Value,
 };
 use paxos_net::Caller;
 use paxos_net::protocol::{ClientRequest, Relay};
@@ -46,10 +46,49 @@ pub enum Write {
     },
 }
 
-/// To the state machine: chosen values, in order.
+/// To the state machine: what it has to do, in order.
 #[derive(Debug, ActixMessage)]
 #[rtype(result = "()")]
-pub struct Decided(pub Vec<(Slot, Value)>);
+pub struct Decided(pub Vec<Decision>);
+
+/// One thing that the state machine has to do.
+#[derive(Debug)]
+pub enum Decision {
+    /// Apply what is chosen in a slot.
+    Apply(Slot, Value),
+    /// Go on from the snapshot of every slot below.
+    Restore(Slot),
+    /// Nothing: the snapshot that was being made is saved, and another may be due.
+    Saved,
+}
+
+/// To the shelf.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub enum Shelve {
+    /// Make a snapshot of the one before and these values.
+    Make(Vec<(Slot, Value)>),
+    /// Send a piece of a snapshot to a peer.
+    Read {
+        /// The peer.
+        to: NodeId,
+        /// The snapshot.
+        snapshot: Manifest,
+        /// Where the piece begins.
+        offset: u64,
+        /// Its length.
+        bytes: u64,
+    },
+    /// Keep a piece of a peer's snapshot.
+    Keep {
+        /// The snapshot.
+        snapshot: Manifest,
+        /// Where the piece begins.
+        offset: u64,
+        /// The piece.
+        bytes: Bytes,
+    },
+}
 
 /// To the state machine: answer these once so much is applied.
 #[derive(Debug, ActixMessage)]
@@ -79,6 +118,9 @@ pub enum GatewayInput {
     Notices(Vec<Notice>),
     /// What has been applied.
     Applied(Vec<AppliedBatch>, Slot),
+    /// The state is now that of a snapshot which covers everything up to this slot: what became of
+    /// batches in these slots is not known here.
+    Restored(Slot),
     /// Queries that were answered.
     Answered {
         /// The gateway's name for them.

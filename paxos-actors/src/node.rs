@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock};
 
 use actix::{AsyncContext, Context};
 use paxos_core::{
-    Acceptor, AcceptorOptions, Configurations, Elector, Envelope, HeartbeatOptions,
-    HeartbeatPolicy, Learner, LearnerOptions, Message, NodeId, Proposer, ProposerOptions, Replica,
-    Role, RoleKind, Slot, StateMachine,
+    Acceptor, AcceptorOptions, Archive, ArchiveOptions, Backlog, Configurations, Elector, Envelope,
+    HeartbeatOptions, HeartbeatPolicy, Inside, Learner, LearnerOptions, Message, NodeId, Proposer,
+    ProposerOptions, Replica, RestoreError, Restored, Role, RoleKind, Slot, StateMachine,
 };
 use paxos_net::protocol::Consistency;
 use paxos_net::{
@@ -29,11 +29,12 @@ use crate::gateway::{GatewayActor, GatewayOptions};
 use crate::graph;
 use crate::ground::Ground;
 use crate::ingress::Ingress;
-use crate::log::{LockError, Log, LogOptions, OpenError};
-use crate::log_actor::LogActor;
+use crate::log::{LockError, Log, LogOptions, OpenError, SnapshotError, Snapshots};
+use crate::log_actor::{LogActor, Writes};
 use crate::messages::Halt;
 use crate::observer::Observer;
 use crate::role::RoleActor;
+use crate::shelf::{Arrivals, Shelf, ShelfActor};
 use crate::wiring::{RoleAddress, Wires, Wiring};
 
 /// What a node needs to know to start.
@@ -98,6 +99,12 @@ pub enum StartError {
     /// The log could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The snapshots could not be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The newest snapshot is not one of this service.
+    #[error("the newest snapshot cannot be used: {0}; use the program that wrote it")]
+    Restore(#[from] RestoreError),
     /// The endpoint could not be made.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -130,7 +137,9 @@ impl StartError {
                 | OpenError::Disk(_)
                 | OpenError::Log(_),
             )
-            | StartError::Lock(LockError::Io { .. }) => 74,
+            | StartError::Lock(LockError::Io { .. })
+            | StartError::Snapshot(_)
+            | StartError::Restore(_) => 74,
             StartError::System { .. } => 70,
             _ => 78,
         }
@@ -170,6 +179,8 @@ struct Contexts<S: StateMachine> {
     log: Context<LogActor>,
     apply: Context<ApplyActor<S>>,
     gateway: Context<GatewayActor>,
+    archive: Context<RoleActor<Archive>>,
+    shelf: Context<ShelfActor<S>>,
 }
 
 impl<S: StateMachine> Contexts<S> {
@@ -182,6 +193,8 @@ impl<S: StateMachine> Contexts<S> {
             log: Context::new(),
             apply: Context::new(),
             gateway: Context::new(),
+            archive: Context::new(),
+            shelf: Context::new(),
         }
     }
 
@@ -203,10 +216,12 @@ impl<S: StateMachine> Contexts<S> {
                 (RoleKind::Proposer, role_address(&self.proposer)),
                 (RoleKind::Learner, role_address(&self.learner)),
                 (RoleKind::Leadership, role_address(&self.elector)),
+                (RoleKind::Archive, role_address(&self.archive)),
             ]),
             log: self.log.address().recipient(),
             apply: apply.clone().recipient(),
             ask: apply.clone().recipient(),
+            shelf: self.shelf.address().recipient(),
             gateway: self.gateway.address().recipient(),
             halts: vec![
                 self.gateway.address().recipient(),
@@ -214,6 +229,8 @@ impl<S: StateMachine> Contexts<S> {
                 self.proposer.address().recipient(),
                 self.learner.address().recipient(),
                 self.elector.address().recipient(),
+                self.archive.address().recipient(),
+                self.shelf.address().recipient(),
                 apply.recipient(),
                 self.log.address().recipient(),
             ],
@@ -251,16 +268,23 @@ impl<S: StateMachine> Node<S> {
     pub fn start_on(ground: Ground, config: NodeConfig) -> Result<Self, StartError> {
         let address = config.address()?.to_owned();
         let NodeConfig { cluster, node: me, folder, bind } = config;
-        let Ground { credentials, disk, lock, writes, clock, network, observer } = ground;
+        let Ground { credentials, disk, snapshots, lock, writes, clock, network, observer } =
+            ground;
         let options = LogOptions { segment_bytes: cluster.log.segment_bytes };
         let (log, recovered, identity) = Log::open(disk, cluster.cluster, me, options)?;
         let incarnation = log.incarnation();
         let genesis = Configurations::genesis(identity.genesis.clone());
 
-        let learner = Learner::recover(me, LearnerOptions::default(), genesis.clone(), &recovered);
-        let mut replica = Replica::<S>::new();
-        for (slot, value) in learner.chosen(Slot::FIRST) {
+        let keep = cluster.snapshots.keep as usize;
+        let mut snapshots = Snapshots::open(snapshots, cluster.cluster, keep)?;
+        let mut replica = restore::<S>(&mut snapshots, recovered.trimmed)?;
+        let next = replica.applied().next();
+        let restored = Restored { next, clock: replica.time(), configurations: genesis.clone() };
+        let learner = Learner::recover(me, LearnerOptions::default(), restored, &recovered);
+        let mut backlog = Backlog::new(cluster.snapshots.every_bytes);
+        for (slot, value) in learner.chosen(next) {
             replica.apply(slot, value, genesis.at(slot).sessions_max);
+            backlog.add(slot, value);
         }
         let leadership = heartbeat_options(&cluster);
         let proposer = proposer_options(&leadership);
@@ -303,9 +327,15 @@ impl<S: StateMachine> Node<S> {
             .map_err(|error| StartError::System { what: "client", reason: error.to_string() })?;
         let now = clock.now();
         let seed = draw(&network.entropy)?;
+        let threads = matches!(writes, Writes::Thread);
         let log = LogActor::new(log, lock, writes, wires.clone())
             .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
         let policy = HeartbeatPolicy::new(me, incarnation, leadership, genesis.clone(), seed, now);
+        let stored = Inside::Stored { snapshots: snapshots.stored().to_vec() };
+        let arrivals = Arrivals::<S>::default();
+        let shelf = Shelf::new(snapshots, genesis.clone(), arrivals.clone(), wires.clone());
+        let shelf = ShelfActor::new(shelf, threads)
+            .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
         let advanced = learner.advanced();
         let applied = replica.applied();
         let acceptor = Acceptor::recover(me, AcceptorOptions::default(), &recovered);
@@ -316,7 +346,10 @@ impl<S: StateMachine> Node<S> {
         let elector = Elector::new(me, policy);
         contexts.elector.run(RoleActor::new("leadership", elector, wires.clone()));
         contexts.log.run(log);
-        contexts.apply.run(ApplyActor::new(replica, genesis, wires.clone()));
+        let archive = Archive::new(me, ArchiveOptions::default());
+        contexts.archive.run(RoleActor::new("archive", archive, wires.clone()));
+        contexts.shelf.run(shelf);
+        contexts.apply.run(ApplyActor::new(replica, backlog, genesis, arrivals, wires.clone()));
         contexts.gateway.run(GatewayActor::new(
             gateway,
             address.clone(),
@@ -324,7 +357,8 @@ impl<S: StateMachine> Node<S> {
             leader,
             wires.clone(),
         ));
-        wires.dispatch([Envelope { from: me, to: me, message: Message::Inside(advanced) }]);
+        let hello = [advanced, stored].map(Message::Inside);
+        wires.dispatch(hello.map(|message| Envelope { from: me, to: me, message }));
 
         let address = listening;
         let service = PhantomData;
@@ -379,6 +413,19 @@ impl<S: StateMachine> Node<S> {
             actor.send(Halt).await.ok();
         }
     }
+}
+
+/// The state of the newest snapshot, or the first of all.
+fn restore<S: StateMachine>(
+    snapshots: &mut Snapshots,
+    trimmed: Slot,
+) -> Result<Replica<S>, StartError> {
+    let replica = match snapshots.newest()? {
+        Some(state) => Replica::restore(&state)?,
+        None => Replica::new(),
+    };
+    snapshots.reaches(trimmed)?;
+    Ok(replica)
 }
 
 fn heartbeat_options(cluster: &ClusterFile) -> HeartbeatOptions {

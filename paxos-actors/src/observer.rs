@@ -29,6 +29,11 @@ pub enum Shown<'a> {
         /// The value.
         value: &'a Value,
     },
+    /// The state machine goes on from a snapshot of every slot below.
+    Restored {
+        /// The slot.
+        next: Slot,
+    },
     /// The leadership's view changed.
     Led(&'a Change),
 }

@@ -4,7 +4,9 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle};
 use paxos_core::{Effect, Envelope, Input, Role, Time};
 
 use crate::failure::Failure;
-use crate::messages::{Decided, Deliver, Describe, Described, GatewayInput, Halt, Notice, Write};
+use crate::messages::{
+    Decided, Decision, Deliver, Describe, Described, GatewayInput, Halt, Notice, Shelve, Write,
+};
 use crate::observer::Shown;
 use crate::wiring::Wires;
 
@@ -31,7 +33,14 @@ impl<R: Role + Unpin + 'static> RoleActor<R> {
             match effect {
                 Effect::Send(envelope) => sends.push(envelope),
                 Effect::Persist(persist) => writes.push(persist),
-                Effect::Apply { slot, value } => decided.push((slot, value)),
+                Effect::Apply { slot, value } => decided.push(Decision::Apply(slot, value)),
+                Effect::Restore { next } => decided.push(Decision::Restore(next)),
+                Effect::ReadPiece { to, snapshot, offset, bytes } => {
+                    self.wires.shelf.do_send(Shelve::Read { to, snapshot, offset, bytes });
+                }
+                Effect::KeepPiece { snapshot, offset, bytes } => {
+                    self.wires.shelf.do_send(Shelve::Keep { snapshot, offset, bytes });
+                }
                 Effect::Proposed { ticket, slot } => notices.push(Notice::Proposed(ticket, slot)),
                 Effect::Refuse { ticket, refusal } => {
                     notices.push(Notice::Refused(ticket, refusal));

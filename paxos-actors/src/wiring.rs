@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::clock::Clock;
 use crate::failure::Failure;
-use crate::messages::{Ask, Decided, Deliver, Describe, GatewayInput, Halt, Write};
+use crate::messages::{Ask, Decided, Deliver, Describe, GatewayInput, Halt, Shelve, Write};
 use crate::observer::{Observer, Shown};
 
 /// Bytes that may wait for the log; beyond them the node drops what is addressed to its acceptor.
@@ -36,6 +36,8 @@ pub struct Wiring {
     pub apply: Recipient<Decided>,
     /// The same, with queries.
     pub ask: Recipient<Ask>,
+    /// The snapshots.
+    pub shelf: Recipient<Shelve>,
     /// The gateway.
     pub gateway: Recipient<GatewayInput>,
     /// Every actor, to stop it.

@@ -22,11 +22,14 @@ pub struct AcceptorOptions {
     pub page_bytes: usize,
     /// A page of a promise holds at most this many values. Default: 1024.
     pub page_values: usize,
+    /// Whether a replica of the same node saves snapshots, which alone say what may be cut; one
+    /// without it believes the leader. Default: true.
+    pub beside_replica: bool,
 }
 
 impl Default for AcceptorOptions {
     fn default() -> Self {
-        AcceptorOptions { page_bytes: 1 << 20, page_values: 1024 }
+        AcceptorOptions { page_bytes: 1 << 20, page_values: 1024, beside_replica: true }
     }
 }
 
@@ -152,7 +155,19 @@ impl Acceptor {
             AcceptorMessage::Confirm { ballot, round } => {
                 Answer::Now(Unsynced::Confirmed { to: from, ballot, round, granted: false })
             }
+            AcceptorMessage::Cut { below } if !self.options.beside_replica => self.cut(below),
+            AcceptorMessage::Cut { .. } => self.drop_it(),
         }
+    }
+
+    /// Forgets what is chosen and saved in snapshots.
+    fn cut(&mut self, below: Slot) -> Answer {
+        if below <= self.trimmed {
+            return Answer::Dropped;
+        }
+        self.trimmed = below;
+        self.accepted = self.accepted.split_off(&below);
+        Answer::After(Persist { records: vec![Record::Trimmed(below)], then: Vec::new() })
     }
 
     fn answer(&self, to: NodeId, news: Option<Record>, message: Message) -> Answer {
@@ -189,9 +204,13 @@ impl Acceptor {
 
 impl Role for Acceptor {
     fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Effect>) {
-        let Input::Message(from, Message::Acceptor(message)) = input else { return };
         let before = self.promised;
-        match self.step(now, from, message) {
+        let answer = match input {
+            Input::Message(from, Message::Acceptor(message)) => self.step(now, from, message),
+            Input::Message(_, Message::Inside(Inside::Saved { oldest, .. })) => self.cut(oldest),
+            Input::Message(..) | Input::Timeout => return,
+        };
+        match answer {
             Answer::After(persist) => out.push(Effect::Persist(persist)),
             Answer::Now(unsynced) => out.push(Effect::Send(unsynced.envelope(self.me))),
             Answer::Dropped => {}

@@ -1,9 +1,10 @@
 //! What a role asks of its driver, and what the driver hands to a role.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::message::{Envelope, Message};
+use crate::message::{Envelope, Manifest, Message};
 use crate::record::Record;
 use crate::status::Status;
 use crate::types::{Ballot, NodeId, Slot, Time};
@@ -50,6 +51,33 @@ pub enum Effect {
         slot: Slot,
         /// Its value.
         value: Value,
+    },
+    /// The state that was applied so far gives way to that of the newest snapshot stored here.
+    Restore {
+        /// The first slot that the snapshot does not cover; the next `Apply` is of this one.
+        next: Slot,
+    },
+    /// Send a piece of a snapshot that is stored here, as [`crate::ArchiveMessage::Piece`].
+    ReadPiece {
+        /// To whom.
+        to: NodeId,
+        /// The snapshot.
+        snapshot: Manifest,
+        /// Where the piece begins.
+        offset: u64,
+        /// Its length.
+        bytes: u64,
+    },
+    /// Write a piece of a snapshot, behind those written before, and answer
+    /// [`crate::message::Inside::Kept`]. When all of it is written: check it, store it under its
+    /// name, synced, and say so, with [`crate::message::Inside::Restored`] to the learner.
+    KeepPiece {
+        /// The snapshot.
+        snapshot: Manifest,
+        /// Where the piece begins; 0 begins a new one.
+        offset: u64,
+        /// The piece.
+        bytes: Bytes,
     },
     /// A batch was given a slot. If that slot turns out to hold something else, the batch was
     /// certainly not applied.

@@ -9,7 +9,7 @@ use crate::membership::Configurations;
 use crate::message::{Heartbeat, Resignation};
 use crate::random::Random;
 use crate::status::Status;
-use crate::types::{Ballot, NodeId, Time};
+use crate::types::{Ballot, NodeId, Slot, Time};
 use crate::view::View;
 
 /// Time-outs of the policy.
@@ -57,6 +57,8 @@ pub struct HeartbeatPolicy {
     campaign_at: Time,
     beat_at: Time,
     sequence: u64,
+    /// The first slot that the newest snapshot here does not cover.
+    saved: Slot,
     failures: u32,
     now: Time,
 }
@@ -92,6 +94,7 @@ impl HeartbeatPolicy {
             campaign_at: now,
             beat_at: now,
             sequence: 0,
+            saved: Slot(0),
             failures: 0,
             now,
         };
@@ -124,6 +127,7 @@ impl HeartbeatPolicy {
             leading,
             hears: self.leader(),
             next: self.view.next(),
+            saved: self.saved,
         };
         for peer in self.view.others() {
             out.heartbeat(peer, heartbeat.clone());
@@ -261,6 +265,7 @@ impl Leadership for HeartbeatPolicy {
             }
             Event::Elected(ballot) => self.elected(now, ballot, out),
             Event::Resigned(ballot, reason) => self.resigned(now, ballot, reason, out),
+            Event::Saved(upto) => self.saved = self.saved.max(upto),
             Event::Ready(_) | Event::Timeout => {}
         }
         self.tick(now, late, out);

@@ -31,6 +31,8 @@ pub enum Event {
     Succeed(Ballot),
     /// The log has advanced: the first slot not known to be chosen, and the memberships from there.
     Advanced(Slot, Configurations),
+    /// Synced snapshots of this node cover every slot below this one.
+    Saved(Slot),
     /// This node's acceptor has promised a ballot.
     Seen(Ballot),
     /// This node leads.
@@ -109,6 +111,7 @@ impl<L: Leadership> Role for Elector<L> {
                 Inside::Advanced { next, configurations, .. } => {
                     Event::Advanced(next, configurations)
                 }
+                Inside::Saved { upto, .. } => Event::Saved(upto),
                 Inside::Seen { ballot } => Event::Seen(ballot),
                 Inside::Elected { ballot } => Event::Elected(ballot),
                 Inside::Resigned { ballot, reason } => Event::Resigned(ballot, reason),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Effect, Input, Persist, Role};
 use crate::membership::Configurations;
 use crate::message::{
-    AcceptorMessage, Envelope, Inside, LeadershipMessage, LearnerMessage, Message,
+    AcceptorMessage, Envelope, Inside, LeadershipMessage, LearnerMessage, Message, Restored,
 };
 use crate::record::{Record, Recovered};
 use crate::status::Status;
@@ -57,8 +57,13 @@ pub struct Learner {
     next: Slot,
     clock: Time,
     chosen: BTreeMap<Slot, (Ballot, Value)>,
+    /// The first slot of which `chosen` has the value, if it has any.
+    kept: Slot,
     ahead: BTreeMap<Slot, Candidate>,
     peers: BTreeMap<NodeId, Slot>,
+    /// The first slot that the newest snapshot of each node does not cover, this one included.
+    saved: BTreeMap<NodeId, Slot>,
+    safe: Slot,
     gap_since: Option<Time>,
     fetching: Option<Fetching>,
     asked: NodeId,
@@ -93,25 +98,37 @@ struct Fetching {
 }
 
 impl Learner {
-    /// A learner that knows what its log says.
+    /// A learner that knows what its log says, and what the snapshot covers that it goes on from.
     pub fn recover(
         me: NodeId,
         options: LearnerOptions,
-        genesis: Configurations,
+        restored: Restored,
         recovered: &Recovered,
     ) -> Self {
-        let chosen = recovered.chosen();
-        let next = chosen.last_key_value().map_or(Slot::FIRST, |(slot, _)| slot.next());
+        let mut kept = recovered.trimmed.max(Slot::FIRST);
+        let mut chosen = recovered.chosen(kept);
+        let behind = |chosen: &BTreeMap<Slot, (Ballot, Value)>, first| {
+            chosen.last_key_value().map_or(first, |(slot, _): (&Slot, _)| slot.next())
+        };
+        if behind(&chosen, kept) < restored.next {
+            // The log has a hole that the snapshot covers.
+            kept = restored.next;
+            chosen = recovered.chosen(kept);
+        }
+        let next = behind(&chosen, kept);
         let clock = chosen.values().filter_map(|(_, value)| value.stamp()).max();
         Learner {
             me,
             options,
-            configurations: genesis,
+            configurations: restored.configurations,
             next,
-            clock: clock.unwrap_or_default(),
+            clock: clock.unwrap_or_default().max(restored.clock),
             chosen,
+            kept,
             ahead: BTreeMap::new(),
             peers: BTreeMap::new(),
+            saved: BTreeMap::new(),
+            safe: Slot(0),
             gap_since: None,
             fetching: None,
             asked: NodeId(0),
@@ -122,7 +139,8 @@ impl Learner {
 
     /// A learner that knows nothing yet.
     pub fn new(me: NodeId, genesis: Configurations) -> Self {
-        Self::recover(me, LearnerOptions::default(), genesis, &Recovered::default())
+        let restored = Restored::nothing(genesis);
+        Self::recover(me, LearnerOptions::default(), restored, &Recovered::default())
     }
 
     /// The first slot that it does not know to be chosen.
@@ -272,6 +290,8 @@ impl Learner {
         let window = 2 * self.configurations.alpha();
         let most = self.options.fill_values.min(window as usize);
         let (mut bytes, mut chosen) = (0, Vec::new());
+        let snapshot = self.saved.get(&self.me).copied().filter(|_| first < self.kept);
+        let most = if snapshot.is_some() { 0 } else { most };
         // The values are named by the slot of the first of them, which need not be the one asked.
         let first = self.chosen.range(first..).next().map_or(first, |(slot, _)| *slot);
         for (ballot, value) in self.chosen.range(first..).map(|(_, chosen)| chosen) {
@@ -281,7 +301,7 @@ impl Learner {
             bytes += value.size();
             chosen.push((*ballot, value.clone()));
         }
-        let fill = LearnerMessage::Fill { first, chosen, upto: self.next, snapshot: None };
+        let fill = LearnerMessage::Fill { first, chosen, upto: self.next, snapshot };
         out.push(self.send(to, fill));
     }
 
@@ -326,7 +346,15 @@ impl Learner {
             }
             LearnerMessage::Chosen { .. } => self.dropped += 1,
             LearnerMessage::Fetch { first } => self.answer_fetch(from, first, out),
-            LearnerMessage::Fill { first, chosen, upto, snapshot: _ } => {
+            LearnerMessage::Fill { upto, snapshot: Some(saved), .. } => {
+                self.knows(from, upto);
+                if saved > self.next {
+                    // It is asked again when it should have answered, and then says the same, until
+                    // the snapshot is here.
+                    out.push(self.inside(Inside::Behind { peer: from, upto: saved }));
+                }
+            }
+            LearnerMessage::Fill { first, chosen, upto, snapshot: None } => {
                 self.knows(from, upto);
                 let before = self.next;
                 self.fill(first, chosen);
@@ -339,6 +367,54 @@ impl Learner {
                     }
                 }
             }
+        }
+    }
+
+    /// A synced snapshot is here: goes on behind it, unless the log has led further already.
+    fn restored(&mut self, now: Time, restored: Restored, out: &mut Vec<Effect>) {
+        let Restored { next, clock, configurations } = restored;
+        if next <= self.next {
+            return;
+        }
+        self.next = next;
+        self.clock = self.clock.max(clock);
+        self.configurations = configurations;
+        self.ahead = self.ahead.split_off(&next);
+        self.chosen.clear();
+        self.kept = next;
+        self.gap_since = self.gap_since.map(|_| now);
+        self.fetching = None;
+        out.push(Effect::Restore { next });
+        out.push(self.inside(self.advanced()));
+    }
+
+    /// Snapshots of this node cover slots: forgets the values that all of them cover.
+    fn saved(&mut self, upto: Slot, oldest: Slot, out: &mut Vec<Effect>) {
+        let known = self.saved.entry(self.me).or_default();
+        *known = upto.max(*known);
+        let below = oldest.min(self.next);
+        if below > self.kept {
+            self.kept = below;
+            self.chosen = self.chosen.split_off(&below);
+            if !self.options.beside_acceptor {
+                let records = vec![Record::Trimmed(below)];
+                out.push(Effect::Persist(Persist { records, then: Vec::new() }));
+            }
+        }
+        self.be_safe(out);
+    }
+
+    /// Says which slots are in the snapshots of enough replicas.
+    fn be_safe(&mut self, out: &mut Vec<Effect>) {
+        let membership = self.configurations.at(self.next);
+        let saved = |node| self.saved.get(&node).copied().unwrap_or_default();
+        let mut saved: Vec<_> = membership.learners().map(saved).collect();
+        saved.sort_unstable_by(|one, other| other.cmp(one));
+        let enough = membership.snapshot_replicas.max(1) as usize;
+        let below = saved.get(enough - 1).copied().unwrap_or_default();
+        if below > self.safe {
+            self.safe = below;
+            out.push(self.inside(Inside::Safe { below }));
         }
     }
 
@@ -362,9 +438,20 @@ impl Role for Learner {
             }
             Input::Message(from, Message::Leadership(LeadershipMessage::Heartbeat(heartbeat))) => {
                 self.knows(from, heartbeat.next);
+                let known = self.saved.entry(from).or_default();
+                if heartbeat.saved > *known {
+                    *known = heartbeat.saved;
+                    self.be_safe(out);
+                }
             }
             Input::Message(_, Message::Inside(Inside::Read { ticket })) => {
                 out.push(self.inside(Inside::Stamped { ticket, next: self.next }));
+            }
+            Input::Message(_, Message::Inside(Inside::Restored(restored))) => {
+                self.restored(now, restored, out);
+            }
+            Input::Message(_, Message::Inside(Inside::Saved { upto, oldest })) => {
+                self.saved(upto, oldest, out);
             }
             Input::Message(..) | Input::Timeout => {}
         }

@@ -98,6 +98,8 @@
 //! no lease is granted, and a [`Reconfigure`] that is chosen has no effect.
 
 pub mod acceptor;
+pub mod archive;
+pub mod backlog;
 pub mod batch;
 pub mod effect;
 mod hash;
@@ -121,6 +123,8 @@ pub mod value;
 pub mod view;
 
 pub use acceptor::{Acceptor, AcceptorOptions};
+pub use archive::{Archive, ArchiveOptions};
+pub use backlog::Backlog;
 pub use batch::{Operation, Origin, SessionId};
 pub use effect::{Change, Effect, Input, Persist, Refusal, Role};
 pub use heartbeat::{HeartbeatOptions, HeartbeatPolicy};
@@ -129,8 +133,8 @@ pub use learner::{Learner, LearnerOptions};
 pub use machine::{Context, RestoreError, StateMachine};
 pub use membership::{Configurations, Member, MemberRole, Membership};
 pub use message::{
-    AcceptorMessage, Envelope, Heartbeat, Inside, Lane, LeadershipMessage, LearnerMessage, Message,
-    Promise, ProposerMessage, RoleKind, receivers,
+    AcceptorMessage, ArchiveMessage, Envelope, Heartbeat, Inside, Lane, LeadershipMessage,
+    LearnerMessage, Manifest, Message, Promise, ProposerMessage, Restored, RoleKind, receivers,
 };
 pub use proposer::{Proposer, ProposerOptions};
 pub use quorums::Quorums;

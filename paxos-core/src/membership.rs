@@ -124,6 +124,12 @@ impl Membership {
         fnv1a(&postcard::to_stdvec(self).expect("a membership is plain data and always encodes"))
     }
 
+    /// Members that accept and have no replica, in order.
+    pub fn witnesses(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let members = self.members.iter();
+        members.filter(|(_, member)| member.role == MemberRole::Witness).map(|(node, _)| *node)
+    }
+
     /// Members that keep the chosen values, in order.
     pub fn learners(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.members.iter().filter(|(_, member)| member.role.learns()).map(|(node, _)| *node)

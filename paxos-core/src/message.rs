@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::membership::Configurations;
 use crate::types::{Ballot, NodeId, Slot, Time};
-use crate::value::Value;
+use crate::value::{Value, payload};
 
 /// A message on its way. Roles of one node talk in envelopes too, from a node to itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,12 +31,14 @@ pub enum Message {
     Learner(LearnerMessage),
     /// To a leadership.
     Leadership(LeadershipMessage),
+    /// To an archive.
+    Archive(ArchiveMessage),
     /// Between roles of one node. It has no form on the wire: a peer cannot say it.
     #[serde(skip)]
     Inside(Inside),
 }
 
-/// What an acceptor hears. All three are repeated by the proposer's timer.
+/// What an acceptor hears. All of it is repeated by the proposer's timer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AcceptorMessage {
     /// Phase 1a: asks for a promise, and for what was accepted from `first` on.
@@ -63,6 +65,12 @@ pub enum AcceptorMessage {
         ballot: Ballot,
         /// Which of its questions this is.
         round: u64,
+    },
+    /// Enough replicas hold a synced snapshot of every slot below: an acceptor without a replica
+    /// beside it may cut them.
+    Cut {
+        /// The first slot to keep.
+        below: Slot,
     },
 }
 
@@ -181,6 +189,41 @@ pub struct Heartbeat {
     pub hears: Option<Ballot>,
     /// The first slot that the sender does not know to be chosen.
     pub next: Slot,
+    /// The first slot that the sender's newest synced snapshot does not cover; 0: it has none.
+    pub saved: Slot,
+}
+
+/// What an archive hears from other nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ArchiveMessage {
+    /// Asks for a piece of a snapshot; repeated by the asking archive's timer.
+    Pull {
+        /// The first slot that the snapshot does not cover.
+        upto: Slot,
+        /// Where the piece begins, in bytes.
+        offset: u64,
+    },
+    /// The answer: a piece of that snapshot, or the first piece of a newer one.
+    Piece {
+        /// The snapshot.
+        snapshot: Manifest,
+        /// Where the piece begins, in bytes.
+        offset: u64,
+        /// The piece.
+        #[serde(with = "payload")]
+        bytes: Bytes,
+    },
+}
+
+/// Names a snapshot: two of one manifest are the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The first slot that it does not cover.
+    pub upto: Slot,
+    /// Its length.
+    pub bytes: u64,
+    /// The CRC-32C of all of it.
+    pub crc32c: u32,
 }
 
 /// What roles of one node tell each other. Never lost but in a crash; order is not relied on.
@@ -213,6 +256,39 @@ pub enum Inside {
         configurations: Configurations,
         /// Replicated time: the greatest stamp below `next`.
         clock: Time,
+    },
+    /// Learner to archive: a peer has cut what is missing here and offers a snapshot.
+    Behind {
+        /// The peer.
+        peer: NodeId,
+        /// The first slot that the snapshot does not cover.
+        upto: Slot,
+    },
+    /// Driver to archive: these snapshots are stored, synced, oldest first.
+    Stored {
+        /// The snapshots.
+        snapshots: Vec<Manifest>,
+    },
+    /// Driver to archive: so much of a fetched snapshot is written; 0: it was spoiled.
+    Kept {
+        /// The first slot that the snapshot does not cover.
+        upto: Slot,
+        /// How many bytes from its beginning on.
+        offset: u64,
+    },
+    /// Driver to learner: a fetched snapshot is stored, synced; go on behind it.
+    Restored(Restored),
+    /// Archive to acceptor, learner and leadership: synced snapshots cover these slots.
+    Saved {
+        /// The first slot that the newest does not cover.
+        upto: Slot,
+        /// The same of the oldest that is kept: slots below may be cut.
+        oldest: Slot,
+    },
+    /// Learner to proposer: enough replicas hold a synced snapshot of every slot below.
+    Safe {
+        /// The slot.
+        below: Slot,
     },
     /// Acceptor to proposer and leadership: this ballot is promised now.
     Seen {
@@ -248,6 +324,24 @@ pub enum Inside {
     },
 }
 
+/// What a snapshot says to whoever goes on behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Restored {
+    /// The first slot that it does not cover.
+    pub next: Slot,
+    /// Replicated time: the greatest stamp below `next`.
+    pub clock: Time,
+    /// The memberships that govern from there.
+    pub configurations: Configurations,
+}
+
+impl Restored {
+    /// Nothing was restored: a log from its first slot on.
+    pub fn nothing(genesis: Configurations) -> Self {
+        Restored { next: Slot::FIRST, clock: Time(0), configurations: genesis }
+    }
+}
+
 /// Why a proposer gave up a ballot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Resignation {
@@ -270,12 +364,14 @@ pub enum RoleKind {
     Learner,
     /// Decides when to campaign and when to resign.
     Leadership,
+    /// Hands out and fetches snapshots.
+    Archive,
 }
 
 /// Which roles of the addressed node receive a message. This is the only place where roles are
 /// joined: simulator and actor graph both route by it.
 pub fn receivers(message: &Message) -> &'static [RoleKind] {
-    use RoleKind::{Acceptor, Leadership, Learner, Proposer};
+    use RoleKind::{Acceptor, Archive, Leadership, Learner, Proposer};
     match message {
         Message::Acceptor(AcceptorMessage::Accept { .. }) => &[Acceptor, Learner],
         Message::Acceptor(_) => &[Acceptor],
@@ -283,9 +379,13 @@ pub fn receivers(message: &Message) -> &'static [RoleKind] {
         Message::Learner(_) => &[Learner],
         Message::Leadership(LeadershipMessage::Heartbeat(_)) => &[Leadership, Learner],
         Message::Leadership(_) => &[Leadership],
+        Message::Archive(_) => &[Archive],
         Message::Inside(inside) => match inside {
             Inside::Propose { .. } | Inside::Stamped { .. } => &[Proposer],
-            Inside::Read { .. } => &[Learner],
+            Inside::Read { .. } | Inside::Restored(_) => &[Learner],
+            Inside::Behind { .. } | Inside::Stored { .. } | Inside::Kept { .. } => &[Archive],
+            Inside::Saved { .. } => &[Acceptor, Learner, Leadership],
+            Inside::Safe { .. } => &[Proposer],
             Inside::Advanced { .. } | Inside::Seen { .. } => &[Proposer, Leadership],
             Inside::Campaign { .. } | Inside::Resign { .. } => &[Proposer],
             Inside::Elected { .. } | Inside::Resigned { .. } | Inside::Ready { .. } => {
@@ -304,6 +404,8 @@ pub enum Lane {
     Control,
     /// Carries values.
     Values,
+    /// Carries snapshots: it has time.
+    Snapshots,
 }
 
 impl Message {
@@ -319,6 +421,7 @@ impl Message {
             {
                 Lane::Values
             }
+            Message::Archive(ArchiveMessage::Piece { .. }) => Lane::Snapshots,
             _ => Lane::Control,
         }
     }
@@ -352,7 +455,10 @@ mod tests {
             leading: None,
             hears: None,
             next: slot,
+            saved: Slot(0),
         };
+        let snapshot = Manifest { upto: slot, bytes: 1, crc32c: 0 };
+        let piece = ArchiveMessage::Piece { snapshot, offset: 0, bytes: Bytes::new() };
         let reported = AcceptedValue { slot, ballot, value: Value::Noop };
         for (message, lane) in [
             (Message::Leadership(LeadershipMessage::Heartbeat(heartbeat)), Lane::Datagram),
@@ -361,6 +467,8 @@ mod tests {
             (Message::Learner(fill), Lane::Values),
             (chosen(Some(Value::Noop)), Lane::Values),
             (chosen(None), Lane::Control),
+            (Message::Archive(piece), Lane::Snapshots),
+            (Message::Archive(ArchiveMessage::Pull { upto: slot, offset: 0 }), Lane::Control),
             (promise(vec![reported]), Lane::Values),
             (promise(vec![]), Lane::Control),
             (Message::Learner(LearnerMessage::Accepted { ballot, slot }), Lane::Control),

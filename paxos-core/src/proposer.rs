@@ -69,6 +69,8 @@ pub struct Proposer {
     failures: u32,
     queue: VecDeque<Waiting>,
     reads: VecDeque<Stamped>,
+    /// Enough replicas hold a synced snapshot of every slot below.
+    safe: Slot,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -104,6 +106,7 @@ impl Proposer {
             failures: 0,
             queue: VecDeque::new(),
             reads: VecDeque::new(),
+            safe: Slot(0),
         }
     }
 
@@ -365,8 +368,14 @@ impl Proposer {
         term.rounds.due = now.after(self.options.confirm_every);
         let round = term.rounds.ask(now, self.next, &self.configurations, reads);
         let ballot = term.ballot;
-        for acceptor in self.configurations.at(self.next).quorums.acceptors() {
+        let membership = self.configurations.at(self.next);
+        for acceptor in membership.quorums.acceptors() {
             out.push(self.send(acceptor, AcceptorMessage::Confirm { ballot, round }));
+        }
+        if self.safe > Slot::FIRST {
+            for witness in membership.witnesses() {
+                out.push(self.send(witness, AcceptorMessage::Cut { below: self.safe }));
+            }
         }
     }
 
@@ -474,6 +483,7 @@ impl Role for Proposer {
                 Inside::Advanced { next, configurations, clock } => {
                     self.advanced(now, next, configurations, clock, out);
                 }
+                Inside::Safe { below } => self.safe = self.safe.max(below),
                 Inside::Seen { ballot } => self.round = self.round.max(ballot.round),
                 Inside::Campaign { after } if self.term.is_none() => {
                     self.campaign(now, after, out);

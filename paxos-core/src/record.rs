@@ -92,7 +92,7 @@ impl Recovered {
         match record {
             Record::Head { promised, trimmed, incarnation, peers } => {
                 self.promised = self.promised.max(promised);
-                self.trimmed = self.trimmed.max(trimmed);
+                self.cut(trimmed);
                 self.incarnation = self.incarnation.max(incarnation);
                 peers.into_iter().for_each(|(node, run)| self.meet(node, run));
             }
@@ -100,18 +100,27 @@ impl Recovered {
             Record::Accepted { slot, ballot, value } => {
                 self.promised = self.promised.max(ballot);
                 let held = self.accepted.get(&slot).map(|(held, _)| *held);
-                if held.is_none_or(|held| ballot >= held) {
+                if slot >= self.trimmed && held.is_none_or(|held| ballot >= held) {
                     self.accepted.insert(slot, (ballot, value));
                 }
             }
+            Record::Chosen { slot, .. } if slot < self.trimmed => {}
             Record::Chosen { slot, ballot, value } => {
                 let known = self.marks.entry(slot).or_insert((ballot, None));
                 if known.1.is_none() && value.is_some() {
                     *known = (ballot, value);
                 }
             }
-            Record::Trimmed(slot) => self.trimmed = self.trimmed.max(slot),
+            Record::Trimmed(slot) => self.cut(slot),
             Record::Peer { node, run } => self.meet(node, run),
+        }
+    }
+
+    fn cut(&mut self, below: Slot) {
+        if below > self.trimmed {
+            self.trimmed = below;
+            self.accepted = self.accepted.split_off(&below);
+            self.marks = self.marks.split_off(&below);
         }
     }
 
@@ -122,11 +131,11 @@ impl Recovered {
         }
     }
 
-    /// The chosen values of consecutive slots from the first on, as far as the log has them. A mark
+    /// The chosen values of consecutive slots from `first` on, as far as the log has them. A mark
     /// whose value is missing ends it; what lies behind is fetched.
-    pub fn chosen(&self) -> BTreeMap<Slot, (Ballot, Value)> {
+    pub fn chosen(&self, first: Slot) -> BTreeMap<Slot, (Ballot, Value)> {
         let mut chosen = BTreeMap::new();
-        let mut slot = Slot::FIRST;
+        let mut slot = first;
         while let Some(found) = self.chosen_at(slot) {
             chosen.insert(slot, found);
             slot = slot.next();
@@ -175,7 +184,18 @@ mod tests {
         let log = [accepted(1, 1), accepted(2, 1), accepted(3, 1)];
         let marks = [chosen(1, 1), chosen(2, 2), chosen(3, 1)];
         let recovered = recovered(log.into_iter().chain(marks));
-        assert_eq!(recovered.chosen().keys().copied().collect::<Vec<_>>(), [Slot(1)]);
+        assert_eq!(recovered.chosen(Slot(1)).keys().copied().collect::<Vec<_>>(), [Slot(1)]);
+    }
+
+    #[test]
+    fn what_is_cut_is_gone_whenever_it_comes() {
+        let early = [accepted(1, 1), accepted(2, 1), chosen(1, 1), Record::Trimmed(Slot(2))];
+        let late = [accepted(1, 9), chosen(1, 9), Record::Trimmed(Slot(1))];
+        let recovered = recovered(early.into_iter().chain(late));
+        assert_eq!(recovered.trimmed, Slot(2));
+        assert_eq!(recovered.accepted.keys().copied().collect::<Vec<_>>(), [Slot(2)]);
+        assert_eq!(recovered.promised, ballot(9), "an acceptance that is cut was a promise still");
+        assert!(recovered.chosen(Slot(1)).is_empty());
     }
 
     #[test]

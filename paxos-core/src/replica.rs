@@ -154,6 +154,29 @@ impl<S: StateMachine> Replica<S> {
         })
     }
 
+    /// The next snapshot: the one before, or nothing, with values applied to it that are not in it
+    /// yet. Answers the first slot that it does not cover, too.
+    ///
+    /// # Errors
+    /// [`RestoreError`] if the one before cannot be read, or if slots between it and the values are
+    /// missing.
+    pub fn next_snapshot(
+        previous: Option<&[u8]>,
+        values: &[(Slot, Value)],
+        mut apply: impl FnMut(&mut Self, Slot, &Value),
+    ) -> Result<(Slot, Bytes), RestoreError> {
+        let mut replica = previous.map_or_else(|| Ok(Self::new()), Self::restore)?;
+        for (slot, value) in values {
+            if *slot > replica.applied.next() {
+                return Err(RestoreError(format!("it ends at {}, not at {slot}", replica.applied)));
+            }
+            if *slot > replica.applied {
+                apply(&mut replica, *slot, value);
+            }
+        }
+        Ok((replica.applied.next(), replica.snapshot()))
+    }
+
     /// A replica in the state of a snapshot.
     ///
     /// # Errors

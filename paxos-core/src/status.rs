@@ -24,6 +24,8 @@ pub struct Status {
     /// From the learner: the last slot below which everything is known to be chosen, itself
     /// included; 0 at first.
     pub chosen: Slot,
+    /// From the archive: the last slot that its newest snapshot covers; 0: there is none.
+    pub saved: Slot,
     /// From the proposer: slots in flight.
     pub in_flight: u64,
     /// From the roles: messages dropped as nonsense.

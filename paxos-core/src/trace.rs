@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::effect::{Change, Effect, Input, Persist};
 use crate::message::{
-    AcceptedValue, AcceptorMessage, Envelope, Heartbeat, Inside, LeadershipMessage, LearnerMessage,
-    Message, Promise, ProposerMessage, Resignation,
+    AcceptedValue, AcceptorMessage, ArchiveMessage, Envelope, Heartbeat, Inside, LeadershipMessage,
+    LearnerMessage, Manifest, Message, Promise, ProposerMessage, Resignation,
 };
 use crate::record::{PeerRun, Record};
 use crate::types::{Slot, Time};
@@ -53,6 +53,7 @@ impl Display for Message {
             Message::Proposer(message) => message.fmt(f),
             Message::Learner(message) => message.fmt(f),
             Message::Leadership(message) => message.fmt(f),
+            Message::Archive(message) => message.fmt(f),
             Message::Inside(message) => message.fmt(f),
         }
     }
@@ -70,6 +71,7 @@ impl Display for AcceptorMessage {
             AcceptorMessage::Confirm { ballot, round } => {
                 write!(f, "confirm {ballot} round {round}")
             }
+            AcceptorMessage::Cut { below } => write!(f, "cut below {below}"),
         }
     }
 }
@@ -136,9 +138,27 @@ impl Display for LeadershipMessage {
 
 impl Display for Heartbeat {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Heartbeat { incarnation, sequence, sent: _, leading, hears, next } = self;
+        let Heartbeat { incarnation, sequence, sent: _, leading, hears, next, saved } = self;
         write!(f, "heartbeat {sequence} of run {incarnation}{}", Maybe(" leading", *leading))?;
-        write!(f, " hears {} next {next}", hears.unwrap_or_default())
+        write!(f, " hears {} next {next}", hears.unwrap_or_default())?;
+        write!(f, "{}", Maybe(" saved", Some(saved).filter(|saved| **saved > Slot(0))))
+    }
+}
+
+impl Display for ArchiveMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            ArchiveMessage::Pull { upto, offset } => write!(f, "pull {upto} from {offset}"),
+            ArchiveMessage::Piece { snapshot, offset, bytes } => {
+                write!(f, "piece of {snapshot} from {offset}, {} bytes", bytes.len())
+            }
+        }
+    }
+}
+
+impl Display for Manifest {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "snapshot {} of {} bytes", self.upto, self.bytes)
     }
 }
 
@@ -152,6 +172,12 @@ impl Display for Inside {
                 let clock = Some(clock).filter(|clock| **clock > Time(0));
                 write!(f, "advanced to {next}{}", Maybe(" clock", clock))
             }
+            Inside::Behind { peer, upto } => write!(f, "behind {peer} snapshot {upto}"),
+            Inside::Stored { snapshots } => write!(f, "stored {}", List(snapshots.iter())),
+            Inside::Kept { upto, offset } => write!(f, "kept {upto} to {offset}"),
+            Inside::Restored(restored) => write!(f, "restored to {}", restored.next),
+            Inside::Saved { upto, oldest } => write!(f, "saved {upto} oldest {oldest}"),
+            Inside::Safe { below } => write!(f, "safe {below}"),
             Inside::Seen { ballot } => write!(f, "seen {ballot}"),
             Inside::Campaign { after } => write!(f, "campaign{}", Maybe(" after", *after)),
             Inside::Resign { ballot } => write!(f, "resign {ballot}"),
@@ -218,6 +244,13 @@ impl Display for Effect {
             Effect::Send(envelope) => envelope.fmt(f),
             Effect::Persist(persist) => persist.fmt(f),
             Effect::Apply { slot, value } => write!(f, "apply {slot} {value}"),
+            Effect::Restore { next } => write!(f, "restore to {next}"),
+            Effect::ReadPiece { to, snapshot, offset, bytes } => {
+                write!(f, "read for {to} {snapshot} from {offset}, {bytes} bytes")
+            }
+            Effect::KeepPiece { snapshot, offset, bytes } => {
+                write!(f, "keep {snapshot} from {offset}, {} bytes", bytes.len())
+            }
             Effect::Proposed { ticket, slot } => write!(f, "proposed {ticket} in {slot}"),
             Effect::Refuse { ticket, refusal } => write!(f, "refuse {ticket}: {refusal}"),
             Effect::ReadReady { ticket, next } => write!(f, "read {ticket} ready at {next}"),

@@ -136,7 +136,9 @@ proptest! {
         for step in story {
             let Step::Hear(from, message) = step else { continue };
             let (asks_disk, highest) = match &message {
-                AcceptorMessage::Confirm { .. } => (false, acceptor.promised()),
+                AcceptorMessage::Confirm { .. } | AcceptorMessage::Cut { .. } => {
+                    (false, acceptor.promised())
+                }
                 AcceptorMessage::Prepare { ballot, .. }
                 | AcceptorMessage::Accept { ballot, .. } => {
                     (*ballot >= acceptor.promised(), *ballot.max(&acceptor.promised()))

@@ -15,9 +15,9 @@ use std::time::Duration;
 use std::{env, fs};
 
 use paxos_core::{
-    Acceptor, AcceptorOptions, Configurations, Elector, HeartbeatOptions, HeartbeatPolicy, Input,
-    Learner, LearnerOptions, Membership, NodeId, Proposer, ProposerOptions, Quorums, Recovered,
-    Role, Status, Time,
+    Acceptor, AcceptorOptions, Archive, ArchiveOptions, Configurations, Elector, HeartbeatOptions,
+    HeartbeatPolicy, Input, Learner, LearnerOptions, Membership, NodeId, Proposer, ProposerOptions,
+    Quorums, Recovered, Restored, Role, Status, Time,
 };
 use script::Words;
 use serde::Serialize;
@@ -104,7 +104,7 @@ impl Stage {
                 "voters" => voters = words.number(),
                 "quorums" => quorums = Some((words.number(), words.number())),
                 "alpha" => alpha = words.number(),
-                "option" => options.push((words.word(), words.number(), words.has("ms"))),
+                "option" => options.push((words.word(), setting(&mut words))),
                 "log" => log.absorb(words.record()),
                 other => panic!("no parameter is called {other}"),
             }
@@ -128,12 +128,13 @@ impl Stage {
             }
             "learner" => {
                 let options = with(LearnerOptions::default(), &options);
-                Box::new(Learner::recover(me, options, to, &log))
+                Box::new(Learner::recover(me, options, Restored::nothing(to), &log))
             }
             "heartbeat" => {
                 let options = with(HeartbeatOptions::default(), &options);
                 Box::new(Elector::new(me, HeartbeatPolicy::new(me, 1, options, to, 1, now)))
             }
+            "archive" => Box::new(Archive::new(me, with(ArchiveOptions::default(), &options))),
             other => panic!("no role is called {other}"),
         };
         let (configurations, wakes, seen) = (genesis, None, Status::default());
@@ -184,14 +185,23 @@ impl Stage {
 }
 
 /// The options with some fields set by name; `true`: to so many milliseconds.
-fn with<T: Serialize + DeserializeOwned>(options: T, fields: &[(String, u64, bool)]) -> T {
+/// `no`, a number, or a number of `ms`.
+fn setting(words: &mut Words<'_>) -> serde_json::Value {
+    if words.has("no") {
+        return false.into();
+    }
+    let number = words.number();
+    match words.has("ms") {
+        true => serde_json::to_value(Duration::from_millis(number)).unwrap(),
+        false => number.into(),
+    }
+}
+
+fn with<T: Serialize + DeserializeOwned>(options: T, fields: &[(String, serde_json::Value)]) -> T {
     let mut form = serde_json::to_value(options).unwrap();
-    for (name, number, milliseconds) in fields {
+    for (name, setting) in fields {
         assert!(form.get(name).is_some(), "no option is called {name}");
-        form[name] = match milliseconds {
-            true => serde_json::to_value(Duration::from_millis(*number)).unwrap(),
-            false => (*number).into(),
-        };
+        form[name] = setting.clone();
     }
     serde_json::from_value(form).unwrap()
 }

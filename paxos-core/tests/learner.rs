@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use paxos_core::{
     AcceptorMessage, Ballot, Batch, Configurations, Effect, Heartbeat, Input, LeadershipMessage,
-    Learner, LearnerMessage, LearnerOptions, Membership, Message, NodeId, Recovered, Role, Slot,
-    Status, Time, Value,
+    Learner, LearnerMessage, LearnerOptions, Membership, Message, NodeId, Recovered, Restored,
+    Role, Slot, Status, Time, Value,
 };
 
 const ME: NodeId = NodeId(1);
@@ -15,7 +15,12 @@ const ALPHA: u64 = 4;
 fn learner(options: LearnerOptions) -> Learner {
     let voters = (1..=3).map(|id| (NodeId(id), format!("n{id}:1")));
     let membership = Membership::of_voters(voters).unwrap().with_alpha(ALPHA).unwrap();
-    Learner::recover(ME, options, Configurations::genesis(membership), &Recovered::default())
+    Learner::recover(
+        ME,
+        options,
+        Restored::nothing(Configurations::genesis(membership)),
+        &Recovered::default(),
+    )
 }
 
 fn plain() -> Learner {
@@ -61,7 +66,7 @@ fn fill(learner: &mut Learner, from: u64, first: u64, texts: &[&'static str], up
 fn beat(learner: &mut Learner, now: u64, from: u64, next: u64) -> Vec<Effect> {
     let (incarnation, sequence, sent) = (1, now, Time(now));
     let (leading, hears, next) = (None, None, Slot(next));
-    let heartbeat = Heartbeat { incarnation, sequence, sent, leading, hears, next };
+    let heartbeat = Heartbeat { incarnation, sequence, sent, leading, hears, next, saved: Slot(0) };
     hear(learner, now, from, Message::Leadership(LeadershipMessage::Heartbeat(heartbeat)))
 }
 

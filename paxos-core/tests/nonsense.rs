@@ -4,10 +4,10 @@
 
 use paxos_core::message::{AcceptedValue, Resignation};
 use paxos_core::{
-    Acceptor, AcceptorMessage, Ballot, Batch, Configurations, Effect, Elector, Heartbeat,
-    HeartbeatOptions, HeartbeatPolicy, Input, LeadershipMessage, Learner, LearnerMessage,
-    Membership, Message, NodeId, Promise, Proposer, ProposerMessage, ProposerOptions, Role, Slot,
-    Time, Value,
+    Acceptor, AcceptorMessage, Archive, ArchiveMessage, ArchiveOptions, Ballot, Batch,
+    Configurations, Effect, Elector, Heartbeat, HeartbeatOptions, HeartbeatPolicy, Input,
+    LeadershipMessage, Learner, LearnerMessage, Manifest, Membership, Message, NodeId, Promise,
+    Proposer, ProposerMessage, ProposerOptions, Role, Slot, Time, Value,
 };
 use paxos_core::{Inside, RoleKind, receivers};
 use proptest::collection::vec;
@@ -72,7 +72,7 @@ fn to_proposer() -> impl Strategy<Value = ProposerMessage> {
 }
 
 fn to_learner() -> impl Strategy<Value = LearnerMessage> {
-    (ballot(), slot(), vec(ballot(), 0..4), slot(), 0..5).prop_map(
+    (ballot(), slot(), vec(ballot(), 0..4), slot(), 0..6).prop_map(
         |(ballot, slot, fill, upto, kind)| match kind {
             0 => LearnerMessage::Accepted { ballot, slot },
             1 => LearnerMessage::Chosen { ballot, slot, value: None },
@@ -81,7 +81,8 @@ fn to_learner() -> impl Strategy<Value = LearnerMessage> {
             _ => {
                 let slots = (0..).map(|distance| Slot(slot.0.wrapping_add(distance)));
                 let chosen = fill.into_iter().zip(slots.map(value_of)).collect();
-                LearnerMessage::Fill { first: slot, chosen, upto, snapshot: None }
+                let snapshot = (kind == 5).then_some(upto);
+                LearnerMessage::Fill { first: slot, chosen, upto, snapshot }
             }
         },
     )
@@ -93,12 +94,22 @@ fn to_leadership() -> impl Strategy<Value = LeadershipMessage> {
         |(incarnation, sequence, (leading, hears), next, kind)| match (kind, leading) {
             (0, Some(ballot)) => LeadershipMessage::Succeed { ballot },
             _ => {
-                let sent = Time(sequence);
-                let beat = Heartbeat { incarnation, sequence, sent, leading, hears, next };
+                let (sent, saved) = (Time(sequence), next);
+                let beat = Heartbeat { incarnation, sequence, sent, leading, hears, next, saved };
                 LeadershipMessage::Heartbeat(beat)
             }
         },
     )
+}
+
+fn to_archive() -> impl Strategy<Value = ArchiveMessage> {
+    (slot(), number(), 0..64_u64, proptest::bool::ANY).prop_map(|(upto, offset, bytes, pull)| {
+        if pull {
+            return ArchiveMessage::Pull { upto, offset };
+        }
+        let snapshot = Manifest { upto, bytes: offset.wrapping_add(bytes), crc32c: 0 };
+        ArchiveMessage::Piece { snapshot, offset, bytes: vec![0; bytes as usize].into() }
+    })
 }
 
 fn inside() -> impl Strategy<Value = Inside> {
@@ -119,6 +130,7 @@ fn message() -> impl Strategy<Value = Message> {
         to_proposer().prop_map(Message::Proposer),
         to_learner().prop_map(Message::Learner),
         to_leadership().prop_map(Message::Leadership),
+        to_archive().prop_map(Message::Archive),
         inside().prop_map(Message::Inside),
     ]
 }
@@ -129,6 +141,7 @@ struct Lonely {
     proposer: Proposer,
     learner: Learner,
     elector: Elector<HeartbeatPolicy>,
+    archive: Archive,
     now: Time,
 }
 
@@ -144,6 +157,7 @@ impl Lonely {
             proposer: Proposer::new(ME, 1, ProposerOptions::default(), to()),
             learner: Learner::new(ME, to()),
             elector: Elector::new(ME, policy),
+            archive: Archive::new(ME, ArchiveOptions::default()),
             now: Time(0),
         }
     }
@@ -169,6 +183,7 @@ impl Lonely {
             RoleKind::Proposer => &mut self.proposer,
             RoleKind::Learner => &mut self.learner,
             RoleKind::Leadership => &mut self.elector,
+            RoleKind::Archive => &mut self.archive,
         };
         let mut effects = Vec::new();
         role.handle(self.now, input, &mut effects);
@@ -177,8 +192,8 @@ impl Lonely {
     }
 
     fn wake(&mut self) {
-        use RoleKind::{Acceptor, Leadership, Learner, Proposer};
-        for kind in [Acceptor, Proposer, Learner, Leadership] {
+        use RoleKind::{Acceptor, Archive, Leadership, Learner, Proposer};
+        for kind in [Acceptor, Proposer, Learner, Leadership, Archive] {
             self.handle(kind, Input::Timeout);
         }
     }

@@ -14,7 +14,9 @@ use toml::Spanned;
 
 use crate::codec::Codec;
 use crate::duration::format_duration;
-use crate::settings::{Batching, LeadershipSettings, LimitSettings, Log, Net, Policy};
+use crate::settings::{
+    Batching, LeadershipSettings, LimitSettings, Log, Net, Policy, SnapshotSettings,
+};
 
 /// The form of cluster files that this crate reads and writes.
 pub const FORM: u32 = 1;
@@ -38,6 +40,8 @@ pub struct ClusterFile {
     pub leadership: LeadershipSettings,
     /// The log on disk.
     pub log: Log,
+    /// When snapshots are made, and how many are kept.
+    pub snapshots: SnapshotSettings,
     /// How commands are gathered.
     pub batching: Batching,
     /// How much is let in.
@@ -77,6 +81,7 @@ impl ClusterFile {
             net: Net::default(),
             leadership: LeadershipSettings::default(),
             log: Log::default(),
+            snapshots: SnapshotSettings::default(),
             batching: Batching::default(),
             limits: LimitSettings::default(),
         }
@@ -160,6 +165,12 @@ spread = "{}"
 # A file of the log is closed at this size.
 segment_bytes = {}
 
+[snapshots]
+# A snapshot is made of every so many bytes of the log's values; the log before it can then go.
+every_bytes = {}
+# So many snapshots are kept, and the log from the oldest of them on.
+keep = {}
+
 [batching]
 # Batches of one gateway on their way at once; commands gather meanwhile.
 batches_in_flight = {}
@@ -179,6 +190,8 @@ values_lane_bytes = {}
             format_duration(leadership.suspect_after),
             format_duration(leadership.spread),
             self.log.segment_bytes,
+            self.snapshots.every_bytes,
+            self.snapshots.keep,
             self.batching.batches_in_flight,
             self.batching.batch_bytes,
             self.limits.connections_per_identity,
@@ -204,6 +217,7 @@ struct Form {
     leadership: Option<Spanned<LeadershipSettings>>,
     #[serde(default)]
     log: Log,
+    snapshots: Option<Spanned<SnapshotSettings>>,
     batching: Option<Spanned<Batching>>,
     #[serde(default)]
     limits: LimitSettings,
@@ -234,6 +248,10 @@ impl Form {
                         several heartbeats should fit";
             return Err((span, what.to_owned()));
         }
+        let (span, snapshots) = taken_apart(self.snapshots);
+        if snapshots.every_bytes == 0 || snapshots.keep == 0 {
+            return Err((span, "every_bytes and keep must be at least 1".to_owned()));
+        }
         let (span, batching) = taken_apart(self.batching);
         if batching.batches_in_flight == 0 || batching.batch_bytes == 0 {
             let what = "batches_in_flight and batch_bytes must be at least 1";
@@ -249,6 +267,7 @@ impl Form {
             net: self.net,
             leadership,
             log: self.log,
+            snapshots,
             batching,
             limits: self.limits,
         })

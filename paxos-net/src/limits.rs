@@ -39,7 +39,7 @@ pub struct Limits {
     /// Bytes of responses waiting to be read by one client; beyond it the connection is closed.
     /// Default 16 MiB, so that a burst of long answers passes.
     pub client_queue_bytes: usize,
-    /// Bytes waiting on the control lane and on the relay lane of a link, each. Default 1 MiB.
+    /// Bytes waiting on the lanes of a link for control, relay and snapshots, each. Default 1 MiB.
     pub lane_bytes: usize,
     /// Bytes waiting on the lane of values of a link. Default 8 MiB: some full batches.
     pub values_lane_bytes: usize,
@@ -78,8 +78,8 @@ const PEER_SEND_WINDOW: u64 = 2 << 20;
 const STREAM_RECEIVE_WINDOW: u32 = 4 << 20;
 const DATAGRAM_BYTES: usize = 64 << 10;
 
-/// The uni streams of a link: control, values, relay.
-pub(crate) const PEER_STREAMS: u32 = 3;
+/// The uni streams of a link: control, values, relay, snapshots.
+pub(crate) const PEER_STREAMS: u32 = 4;
 
 impl Limits {
     /// For connections that come in.

@@ -33,6 +33,7 @@ use crate::reader::{Ended, FrameReader};
 pub(crate) const CONTROL: u8 = 0;
 pub(crate) const VALUES: u8 = 1;
 pub(crate) const RELAY: u8 = 2;
+pub(crate) const SNAPSHOTS: u8 = 3;
 
 /// A dial that has lasted longer is begun anew when there is news of the peer.
 const DIAL_OLD: Duration = Duration::from_millis(100);
@@ -52,6 +53,7 @@ struct Line {
     control: Outbox,
     values: Outbox,
     relay: Outbox,
+    snapshots: Outbox,
     sent: AtomicU64,
     dropped: AtomicU64,
     last_error: Mutex<Option<String>>,
@@ -72,6 +74,7 @@ impl Link {
             control: Outbox::new(shared.limits.lane_bytes),
             values: Outbox::new(shared.limits.values_lane_bytes),
             relay: Outbox::new(shared.limits.lane_bytes),
+            snapshots: Outbox::new(shared.limits.lane_bytes),
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             last_error: Mutex::new(None),
@@ -132,6 +135,7 @@ impl Line {
             }
             Lane::Control => self.queued(self.control.push(self.codec, one, PEER_FRAME_MAX)),
             Lane::Values => self.queued(self.values.push(self.codec, one, PEER_FRAME_MAX)),
+            Lane::Snapshots => self.queued(self.snapshots.push(self.codec, one, PEER_FRAME_MAX)),
         });
         self.count(sent);
     }
@@ -152,7 +156,7 @@ impl Line {
     /// Returns whether it was up.
     fn go_down(&self) -> bool {
         let was = lock(&self.up).take();
-        for outbox in [&self.control, &self.values, &self.relay] {
+        for outbox in [&self.control, &self.values, &self.relay, &self.snapshots] {
             outbox.clear();
         }
         was.inspect(|connection| Close::DONE.apply(connection)).is_some()
@@ -238,6 +242,7 @@ async fn carry(connection: &Connection, line: &Line) -> String {
         Err(error) = write(connection, &line.control, CONTROL) => error.to_string(),
         Err(error) = write(connection, &line.values, VALUES) => error.to_string(),
         Err(error) = write(connection, &line.relay, RELAY) => error.to_string(),
+        Err(error) = write(connection, &line.snapshots, SNAPSHOTS) => error.to_string(),
     }
 }
 
@@ -297,12 +302,15 @@ async fn introduce(
     }
 }
 
-/// Small messages go first whenever both lanes have something to send.
+/// Small messages go first whenever several lanes have something to send, and snapshots last.
 async fn write(connection: &Connection, outbox: &Outbox, lane: u8) -> Result<(), WriteError> {
     let mut stream = connection.open_uni().await?;
-    stream
-        .set_priority(if lane == VALUES { 0 } else { 1 })
-        .map_err(|_| WriteError::ClosedStream)?;
+    let priority = match lane {
+        SNAPSHOTS => -1,
+        VALUES => 0,
+        _ => 1,
+    };
+    stream.set_priority(priority).map_err(|_| WriteError::ClosedStream)?;
     stream.write_all(&[lane]).await?;
     outbox.drain_into(&mut stream).await
 }

@@ -53,6 +53,16 @@ pub struct Log {
     pub segment_bytes: u64,
 }
 
+/// The section `[snapshots]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SnapshotSettings {
+    /// A snapshot is made of every so many bytes of the log's values. Default 32 MiB.
+    pub every_bytes: u64,
+    /// So many are kept; the log is cut below the oldest of them. Default 2.
+    pub keep: u32,
+}
+
 /// The section `[batching]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -71,7 +81,7 @@ pub struct LimitSettings {
     pub connections_per_identity: usize,
     /// Requests in progress on one client connection. Default 256.
     pub requests_per_connection: usize,
-    /// Bytes waiting on the control lane and on the relay lane of a link, each. Default 1 MiB.
+    /// Bytes waiting on the lanes of a link for control, relay and snapshots, each. Default 1 MiB.
     pub lane_bytes: usize,
     /// Bytes waiting on the lane of values of a link. Default 8 MiB.
     pub values_lane_bytes: usize,
@@ -92,6 +102,12 @@ impl Default for LeadershipSettings {
 impl Default for Log {
     fn default() -> Self {
         Log { segment_bytes: 16 << 20 }
+    }
+}
+
+impl Default for SnapshotSettings {
+    fn default() -> Self {
+        SnapshotSettings { every_bytes: 32 << 20, keep: 2 }
     }
 }
 

@@ -118,6 +118,7 @@ fn leadership_messages() -> impl Strategy<Value = Message> {
                     leading,
                     hears,
                     next,
+                    saved: Slot(0),
                 })
             }
         ),
@@ -230,6 +231,7 @@ fn golden_bytes_of_messages() {
             leading: None,
             hears: Some(BALLOT),
             next: Slot(9),
+            saved: Slot(0),
         })),
         &[3, 0, 7, 1, 0xac, 2, 0, 1, 3, 2, 1, 9],
         r#"{"Leadership":{"Heartbeat":{"incarnation":7,"sequence":1,"sent":300,"leading":null,"hears":{"round":3,"node":2,"incarnation":1},"next":9}}}"#,

@@ -32,6 +32,7 @@ fn heartbeat(sequence: u64) -> Message {
         leading: None,
         hears: None,
         next: Slot(1),
+        saved: Slot(0),
     }))
 }
 

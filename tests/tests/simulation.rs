@@ -53,6 +53,8 @@ fn a_thousand_seeds_agree_and_make_progress() {
             reports.iter().filter_map(|report| report.faults.troubles.get(&kind)).sum();
         assert!(times > 100, "{kind:?} happened {times} times only");
     }
+    let restored: u64 = reports.iter().map(|report| report.restored).sum();
+    assert!(restored > 1000, "snapshots hardly ever helped: {restored}");
     let leaders: usize = reports.iter().map(|report| report.leaders).sum();
     assert!(leaders > 2000, "leaders hardly ever changed: {leaders}");
 }

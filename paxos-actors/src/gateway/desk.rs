@@ -452,14 +452,26 @@ impl Desk {
             }
         }
         // The slot of a batch holds something else: it was certainly not applied, and never will.
-        let passed = |batch: &Batch| batch.slot.is_some_and(|slot| slot <= upto);
-        let lost: Vec<_> = self
-            .batches
-            .iter()
-            .filter(|(_, batch)| passed(batch))
-            .map(|(ticket, _)| *ticket)
-            .collect();
+        let lost = self.in_slots_upto(upto);
         lost.into_iter().rev().for_each(|ticket| self.refused(ticket));
+        self.pump(now);
+    }
+
+    fn in_slots_upto(&self, upto: Slot) -> Vec<u64> {
+        let passed = |batch: &Batch| batch.slot.is_some_and(|slot| slot <= upto);
+        let batches = self.batches.iter().filter(|(_, batch)| passed(batch));
+        batches.map(|(ticket, _)| *ticket).collect()
+    }
+
+    /// The state covers everything up to a slot, and nobody here has seen what became of the batches
+    /// in between. They may have been applied; sessions make it safe to send them again.
+    pub fn restored(&mut self, now: Time, upto: Slot) {
+        for ticket in self.in_slots_upto(upto).into_iter().rev() {
+            let Some(batch) = self.batches.remove(&ticket) else { continue };
+            for pending in batch.pending.into_iter().rev().flatten() {
+                self.put_back(Pending { exposed: true, ..pending });
+            }
+        }
         self.pump(now);
     }
 

@@ -215,6 +215,10 @@ impl Handler<GatewayInput> for GatewayActor {
                 self.applied = upto;
                 self.desk.applied(now, batches, upto);
             }
+            GatewayInput::Restored(upto) => {
+                self.applied = upto;
+                self.desk.restored(now, upto);
+            }
             GatewayInput::Answered { ticket, slot, answers } => {
                 self.desk.answered(now, ticket, slot, answers);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -124,6 +124,18 @@ impl Disk for Directory {
     fn read(&mut self, name: &str) -> Result<Vec<u8>, DiskError> {
         let path = self.join(name);
         fs::read(&path).map_err(|source| DiskError::new(Operation::Read, path, source))
+    }
+
+    fn read_at(&mut self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
+        let path = self.join(name);
+        let read = || {
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            let mut bytes = Vec::with_capacity(length);
+            file.take(length as u64).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read().map_err(|source| DiskError::new(Operation::Read, &path, source))
     }
 
     fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {

@@ -36,6 +36,12 @@ pub trait Disk: fmt::Debug {
     /// Those of the disk.
     fn read(&mut self, name: &str) -> Result<Vec<u8>, DiskError>;
 
+    /// `length` bytes of a file from `offset` on, or what there is of them.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    fn read_at(&mut self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, DiskError>;
+
     /// Overwrites bytes within a file.
     ///
     /// # Errors

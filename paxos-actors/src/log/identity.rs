@@ -10,6 +10,7 @@ use super::error::{FormatError, OpenError};
 use super::frame::{self, Checksum, Header};
 use super::lock::LOCK;
 use super::segment;
+use super::snapshots::SNAPSHOTS;
 
 const NAME: &str = "identity.json";
 const UNFINISHED: &str = "identity.tmp";
@@ -63,7 +64,7 @@ pub(super) fn read(
         listed => listed?,
     };
     let path = disk.path().to_owned();
-    if names.iter().all(|name| name == LOCK) {
+    if names.iter().all(|name| name == LOCK || name == SNAPSHOTS) {
         return Err(OpenError::LostMemory { path });
     }
     if !names.iter().any(|name| name == NAME) {

@@ -267,6 +267,12 @@ impl Disk for Arc<Mutex<MemoryDisk>> {
         bytes.ok_or_else(|| error(Operation::Read, name, io::ErrorKind::NotFound))
     }
 
+    fn read_at(&mut self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
+        let bytes = self.read(name)?;
+        let from = bytes.len().min(offset as usize);
+        Ok(bytes[from..bytes.len().min(from + length)].to_vec())
+    }
+
     fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         lock(self).write(name, offset, bytes)
     }

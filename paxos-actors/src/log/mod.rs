@@ -19,6 +19,7 @@ mod lock;
 mod memory;
 mod recovery;
 mod segment;
+mod snapshots;
 mod writer;
 
 pub use directory::Directory;
@@ -28,4 +29,5 @@ pub use frame::Trouble;
 pub use identity::{DataIdentity, format};
 pub use lock::{DirectoryLock, LockError};
 pub use memory::{Faults, MemoryDisk, SECTOR};
+pub use snapshots::{Kept, SNAPSHOTS, SnapshotError, Snapshots};
 pub use writer::{Log, LogOptions};

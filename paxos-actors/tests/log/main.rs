@@ -8,6 +8,7 @@ mod damage;
 mod directory;
 mod format;
 mod roles;
+mod snapshots;
 mod story;
 #[path = "../../../paxos-core/tests/support/sum.rs"]
 mod sum;

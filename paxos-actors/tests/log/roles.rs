@@ -7,8 +7,8 @@ use paxos_core::batch::{Commands, Entry};
 use paxos_core::{
     Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, Configurations, Input, Inside,
     Learner, LearnerMessage, LearnerOptions, Message, NodeId, Operation, Origin, Promise, Proposer,
-    ProposerMessage, ProposerOptions, Record, Recovered, Replica, Role, SessionId, Slot, Time,
-    Value,
+    ProposerMessage, ProposerOptions, Record, Recovered, Replica, Restored, Role, SessionId, Slot,
+    Time, Value,
 };
 
 use crate::story::*;
@@ -195,7 +195,7 @@ fn a19_a_restart_skips_no_command_and_applies_none_twice() {
     let ballot = of(2, 1);
     let genesis = || Configurations::genesis(identity().genesis);
     let learn = |recovered: &Recovered| {
-        Learner::recover(NODE, LearnerOptions::default(), genesis(), recovered)
+        Learner::recover(NODE, LearnerOptions::default(), Restored::nothing(genesis()), recovered)
     };
     let live = |machine: &Machine| {
         let Ok((mut log, recovered)) = machine.open() else { return };

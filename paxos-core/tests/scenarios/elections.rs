@@ -88,6 +88,7 @@ fn b18_a_leader_of_the_past_keeps_nobody_waiting() {
                 leading: Some(old),
                 hears: Some(old),
                 next: Slot(1),
+                saved: Slot(0),
             };
             let heartbeat = LeadershipMessage::Heartbeat(heartbeat);
             cluster.inject(1, node, Message::Leadership(heartbeat));

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use paxos_core::{
     Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Configurations, Effect, Elector, Envelope,
     HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner, LearnerOptions, Membership, Message,
-    NodeId, Persist, Proposer, ProposerMessage, ProposerOptions, Random, Record, Recovered, Role,
-    RoleKind, Slot, Status, Time, Value, receivers,
+    NodeId, Persist, Proposer, ProposerMessage, ProposerOptions, Random, Record, Recovered,
+    Restored, Role, RoleKind, Slot, Status, Time, Value, receivers,
 };
 
 /// A story that makes more events than this in one go is stuck in one moment.
@@ -144,7 +144,8 @@ impl Cluster {
         let mut log = Recovered::default();
         this.synced.iter().for_each(|record| log.absorb(record.clone()));
         let (run, to) = (this.incarnation, || genesis.clone());
-        let learner = Learner::recover(me, LearnerOptions::default(), to(), &log);
+        let learner =
+            Learner::recover(me, LearnerOptions::default(), Restored::nothing(to()), &log);
         this.applied = learner.chosen(Slot::FIRST).map(|(_, value)| value.clone()).collect();
         let options = HeartbeatOptions::default();
         let policy = HeartbeatPolicy::new(me, run, options, to(), node + 100 * run, now);
@@ -441,6 +442,9 @@ impl Cluster {
             Effect::Refuse { ticket, .. } => tell(ticket, Fate::Refused, &mut self.tickets),
             Effect::ReadReady { ticket, next } => {
                 tell(ticket, Fate::Readable(next), &mut self.tickets);
+            }
+            Effect::Restore { .. } | Effect::ReadPiece { .. } | Effect::KeepPiece { .. } => {
+                panic!("{node} has a snapshot, and these stories have none");
             }
             Effect::Led(_) => {}
         }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use paxos_core::message::{AcceptedValue, Resignation};
 use paxos_core::{
-    AcceptorMessage, Ballot, Batch, Configurations, Heartbeat, Inside, LeadershipMessage,
-    LearnerMessage, Message, NodeId, Promise, ProposerMessage, Record, Slot, Time, Value,
+    AcceptorMessage, ArchiveMessage, Ballot, Batch, Configurations, Heartbeat, Inside,
+    LeadershipMessage, LearnerMessage, Manifest, Message, NodeId, Promise, ProposerMessage, Record,
+    Restored, Slot, Time, Value,
 };
 
 /// The words of one line, taken one after the other.
@@ -125,6 +126,7 @@ impl<'a> Words<'a> {
             .or_else(|| self.proposers(&word))
             .or_else(|| self.learners(&word))
             .or_else(|| self.leaderships(&word))
+            .or_else(|| self.archives(&word))
             .or_else(|| self.inside(&word, configurations));
         message.unwrap_or_else(|| panic!("no message is called {word}, in: {}", self.line))
     }
@@ -145,6 +147,10 @@ impl<'a> Words<'a> {
                 let ballot = self.ballot();
                 self.skip("round");
                 AcceptorMessage::Confirm { ballot, round: self.number() }
+            }
+            "cut" => {
+                self.skip("below");
+                AcceptorMessage::Cut { below: self.slot() }
             }
             _ => return None,
         }))
@@ -216,12 +222,43 @@ impl<'a> Words<'a> {
                 let hears = Some(self.ballot()).filter(|ballot| *ballot != Ballot::ZERO);
                 self.skip("next");
                 let (sent, next) = (Time(0), self.slot());
-                let beat = Heartbeat { incarnation, sequence, sent, leading, hears, next };
+                let saved = self.maybe("saved", Self::slot).unwrap_or_default();
+                let beat = Heartbeat { incarnation, sequence, sent, leading, hears, next, saved };
                 LeadershipMessage::Heartbeat(beat)
             }
             "succeed" => LeadershipMessage::Succeed { ballot: self.ballot() },
             _ => return None,
         }))
+    }
+
+    fn archives(&mut self, word: &str) -> Option<Message> {
+        Some(Message::Archive(match word {
+            "pull" => {
+                let upto = self.slot();
+                self.skip("from");
+                ArchiveMessage::Pull { upto, offset: self.number() }
+            }
+            "piece" => {
+                self.skip("of");
+                let snapshot = self.manifest();
+                self.skip("from");
+                let offset = self.number();
+                self.skip(",");
+                let bytes = vec![0; self.number() as usize].into();
+                self.skip("bytes");
+                ArchiveMessage::Piece { snapshot, offset, bytes }
+            }
+            _ => return None,
+        }))
+    }
+
+    fn manifest(&mut self) -> Manifest {
+        self.skip("snapshot");
+        let upto = self.slot();
+        self.skip("of");
+        let bytes = self.number();
+        self.skip("bytes");
+        Manifest { upto, bytes, crc32c: 0 }
     }
 
     fn inside(&mut self, word: &str, configurations: &Configurations) -> Option<Message> {
@@ -241,6 +278,28 @@ impl<'a> Words<'a> {
                 let clock = self.maybe("clock", Self::time).unwrap_or_default();
                 Inside::Advanced { next, configurations: configurations.clone(), clock }
             }
+            "behind" => {
+                let peer = self.node();
+                self.skip("snapshot");
+                Inside::Behind { peer, upto: self.slot() }
+            }
+            "stored" => Inside::Stored { snapshots: self.list(Self::manifest) },
+            "kept" => {
+                let upto = self.slot();
+                self.skip("to");
+                Inside::Kept { upto, offset: self.number() }
+            }
+            "restored" => {
+                self.skip("to");
+                let (next, configurations) = (self.slot(), configurations.clone());
+                Inside::Restored(Restored { next, clock: Time(0), configurations })
+            }
+            "saved" => {
+                let upto = self.slot();
+                self.skip("oldest");
+                Inside::Saved { upto, oldest: self.slot() }
+            }
+            "safe" => Inside::Safe { below: self.slot() },
             "seen" => Inside::Seen { ballot: self.ballot() },
             "campaign" => Inside::Campaign { after: self.maybe("after", Self::ballot) },
             "resign" => Inside::Resign { ballot: self.ballot() },

@@ -89,25 +89,32 @@ pub(super) const CANARIES: &[Canary] = &[
 
 /// What the log asks of a disk and does not get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wrong {
+pub(super) enum Wrong {
     SyncErrors,
     WriteErrors,
     NoSync,
     NoDirectorySync,
     TornTail,
+    NoSnapshotSync,
 }
 
 impl Plant for Wrong {
     fn disk(&mut self, _: NodeId, disk: &Arc<Mutex<MemoryDisk>>) -> Box<dyn Disk + Send> {
-        Box::new(WrongDisk { disk: disk.clone(), wrong: *self, written: false })
+        Box::new(WrongDisk::of(disk, *self))
     }
 }
 
 #[derive(Debug)]
-struct WrongDisk {
+pub(super) struct WrongDisk {
     disk: Arc<Mutex<MemoryDisk>>,
     wrong: Wrong,
     written: bool,
+}
+
+impl WrongDisk {
+    pub(super) fn of(disk: &Arc<Mutex<MemoryDisk>>, wrong: Wrong) -> Self {
+        WrongDisk { disk: disk.clone(), wrong, written: false }
+    }
 }
 
 impl Disk for WrongDisk {
@@ -131,6 +138,10 @@ impl Disk for WrongDisk {
         self.disk.read(name)
     }
 
+    fn read_at(&mut self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
+        self.disk.read_at(name, offset, length)
+    }
+
     fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         // The first write of a run settles the end of the log.
         let settles = !std::mem::replace(&mut self.written, true);
@@ -144,6 +155,7 @@ impl Disk for WrongDisk {
     fn sync(&mut self, name: &str) -> Result<(), DiskError> {
         match self.wrong {
             Wrong::NoSync => Ok(()),
+            Wrong::NoSnapshotSync if name.ends_with(".tmp") => Ok(()),
             Wrong::SyncErrors => self.disk.sync(name).or(Ok(())),
             _ => self.disk.sync(name),
         }

@@ -53,7 +53,7 @@ fn campaigns_without_a_pause() -> Box<dyn Plant> {
         match role {
             Actor::Proposer(proposer) => edit(*proposer, |state| state["failures"] = json!(0)),
             Actor::Leadership(elector) => forget_failures(scene.me, elector),
-            Actor::Acceptor(_) | Actor::Learner(_) => {}
+            Actor::Acceptor(_) | Actor::Learner(_) | Actor::Archive(_) => {}
         }
     })
 }

@@ -12,6 +12,7 @@ mod plants;
 mod proposers;
 mod reads;
 mod services;
+mod snapshots;
 
 use std::panic;
 
@@ -71,6 +72,7 @@ pub fn all() -> impl Iterator<Item = &'static Canary> {
         reads::CANARIES,
         disks::CANARIES,
         services::CANARIES,
+        snapshots::CANARIES,
         leaderships::CANARIES,
     ]
     .into_iter()

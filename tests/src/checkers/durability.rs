@@ -16,9 +16,16 @@ pub fn covered(message: &Message, synced: &Recovered) -> Result<(), String> {
                     promise.ballot
                 ));
             }
+            if synced.trimmed < promise.trimmed {
+                return Err(format!(
+                    "durability: a promise says that slots below {} are cut before they are",
+                    promise.trimmed
+                ));
+            }
             for accepted in &promise.accepted {
                 let held = synced.accepted.get(&accepted.slot);
-                if held.is_none_or(|(ballot, _)| *ballot < accepted.ballot) {
+                let cut = accepted.slot < synced.trimmed;
+                if !cut && held.is_none_or(|(ballot, _)| *ballot < accepted.ballot) {
                     return Err(format!(
                         "durability: a promise reports {} before it is synced",
                         accepted.slot
@@ -28,7 +35,8 @@ pub fn covered(message: &Message, synced: &Recovered) -> Result<(), String> {
             Ok(())
         }
         Message::Learner(LearnerMessage::Accepted { ballot, slot }) => {
-            let held = synced.accepted.get(slot).is_some_and(|(held, _)| held >= ballot);
+            let held = synced.accepted.get(slot).is_some_and(|(held, _)| held >= ballot)
+                || *slot < synced.trimmed;
             let promised = synced.promised >= *ballot;
             (held && promised).then_some(()).ok_or_else(|| {
                 format!("durability: a vote for {slot} under {ballot} left before its sync")

@@ -128,7 +128,15 @@ mod tests {
     fn heartbeat(sequence: u64) -> Envelope {
         let leading = Some(ballot(1));
         let (incarnation, sent, next) = (1, Time(0), Slot::FIRST);
-        let heartbeat = Heartbeat { incarnation, sequence, sent, leading, hears: leading, next };
+        let heartbeat = Heartbeat {
+            incarnation,
+            sequence,
+            sent,
+            leading,
+            hears: leading,
+            next,
+            saved: Slot(0),
+        };
         let message = Message::Leadership(LeadershipMessage::Heartbeat(heartbeat));
         Envelope { from: N, to: NodeId(2), message }
     }

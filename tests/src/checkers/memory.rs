@@ -42,7 +42,7 @@ impl Limits {
             RoleKind::Learner => decided + 2 * alpha + nodes,
             // Every acceptor may report what no learner here knows yet.
             RoleKind::Proposer => decided + 2 * alpha + waiting + nodes * alpha,
-            RoleKind::Leadership => *nodes,
+            RoleKind::Leadership | RoleKind::Archive => *nodes,
         };
         let limit = BASE + entries * ENTRY;
         if bytes as u64 <= limit {

@@ -12,12 +12,13 @@ pub mod positions;
 pub mod recovery;
 pub mod registers;
 pub mod replication;
+pub mod snapshots;
 mod timing;
 pub mod tokens;
 pub mod window;
 
 /// What can say that a promise is broken, by the name that its words begin with.
-pub const CHECKERS: [&str; 11] = [
+pub const CHECKERS: [&str; 12] = [
     "agreement",
     "alarms",
     "answers",
@@ -28,6 +29,7 @@ pub const CHECKERS: [&str; 11] = [
     "progress",
     "recovery",
     "replication",
+    "snapshots",
     "window",
 ];
 

@@ -13,7 +13,7 @@ pub fn remembers(synced: &Recovered, recovered: &Recovered) -> Result<(), String
     if recovered.trimmed < synced.trimmed {
         return Err(format!("recovery: the cut at {} was forgotten", synced.trimmed));
     }
-    for (slot, (ballot, value)) in &synced.accepted {
+    for (slot, (ballot, value)) in synced.accepted.range(recovered.trimmed..) {
         match recovered.accepted.get(slot) {
             Some((found, _)) if found > ballot => {}
             Some((found, same)) if found == ballot && same == value => {}

@@ -31,6 +31,19 @@ impl Replication {
         self.applied.insert(node, applied);
     }
 
+    /// A node goes on from the snapshot of every slot below.
+    ///
+    /// # Errors
+    /// What is violated, in words.
+    pub fn restored(&mut self, node: NodeId, next: Slot) -> Result<(), String> {
+        let last = self.applied.entry(node).or_default();
+        if next <= *last {
+            return Err(format!("replication: {node} goes back from {last} to before {next}"));
+        }
+        *last = Slot(next.0 - 1);
+        Ok(())
+    }
+
     /// The last slot that a node has applied.
     pub fn applied(&self, node: NodeId) -> Slot {
         self.applied.get(&node).copied().unwrap_or_default()

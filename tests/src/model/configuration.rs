@@ -183,7 +183,7 @@ impl Configuration {
             RoleKind::Acceptor => accepts,
             RoleKind::Proposer => proposes,
             RoleKind::Learner => proposes && self.learners,
-            RoleKind::Leadership => false,
+            RoleKind::Leadership | RoleKind::Archive => false,
         }
     }
 

@@ -6,8 +6,8 @@ use std::hash::{Hash, Hasher};
 use bytes::Bytes;
 use paxos_core::{
     Acceptor, AcceptorOptions, Ballot, Effect, Envelope, Input, Inside, Learner, LearnerOptions,
-    Message, NodeId, Persist, Proposer, ProposerOptions, Record, Recovered, Role, RoleKind, Slot,
-    Time, Value,
+    Message, NodeId, Persist, Proposer, ProposerOptions, Record, Recovered, Restored, Role,
+    RoleKind, Slot, Time, Value,
 };
 
 use super::bug::Bug;
@@ -71,8 +71,9 @@ impl Node {
                 .map(|()| Acceptor::recover(me, acceptor, &recovered)),
             proposer: hosts(RoleKind::Proposer)
                 .map(|()| Proposer::new(me, incarnation, proposer, of.genesis())),
-            learner: hosts(RoleKind::Learner)
-                .map(|()| Learner::recover(me, learner, of.genesis(), &recovered)),
+            learner: hosts(RoleKind::Learner).map(|()| {
+                Learner::recover(me, learner, Restored::nothing(of.genesis()), &recovered)
+            }),
             synced,
             unsynced: VecDeque::new(),
             campaigns: 0,
@@ -182,7 +183,7 @@ impl<'a> Step<'a> {
                 RoleKind::Acceptor => self.node.acceptor.as_mut().map(|role| role as _),
                 RoleKind::Proposer => self.node.proposer.as_mut().map(|role| role as _),
                 RoleKind::Learner => self.node.learner.as_mut().map(|role| role as _),
-                RoleKind::Leadership => None,
+                RoleKind::Leadership | RoleKind::Archive => None,
             };
             let Some(role) = role else { return };
             role.handle(NOW, input, &mut effects);
@@ -207,6 +208,9 @@ impl<'a> Step<'a> {
             Effect::Persist(_)
             | Effect::Apply { .. }
             | Effect::ReadReady { .. }
+            | Effect::Restore { .. }
+            | Effect::ReadPiece { .. }
+            | Effect::KeepPiece { .. }
             | Effect::Led(_) => {}
         }
     }

@@ -16,6 +16,8 @@ pub(super) enum Event {
     Ring(NodeId, RoleKind),
     /// The disk is done with what a run has written.
     Synced(NodeId, u64),
+    /// A run makes the snapshot that is due.
+    Snapshot(NodeId, u64),
     /// Something befalls somebody.
     Befall(Trouble),
     /// A node that is down starts.

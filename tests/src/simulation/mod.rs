@@ -11,6 +11,7 @@ mod node;
 mod plan;
 mod plant;
 mod requests;
+mod shelf;
 mod trouble;
 mod world;
 

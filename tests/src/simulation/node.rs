@@ -1,13 +1,15 @@
 //! One simulated node: its disk, its clock and, while it runs, its roles and the production log.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use paxos_actors::log::{self, DataIdentity, Log, LogError, LogOptions, MemoryDisk};
+use bytes::Bytes;
+use paxos_actors::log::{self, DataIdentity, Log, LogError, LogOptions, MemoryDisk, Snapshots};
 use paxos_core::{
-    Acceptor, ClusterId, Configurations, Effect, Elector, Envelope, HeartbeatOptions,
-    HeartbeatPolicy, Input, Inside, Learner, LearnerOptions, MemberRole, Membership, NodeId,
-    Persist, Proposer, Record, Recovered, Replica, Role, RoleKind, Slot, Status, Time,
+    Acceptor, AcceptorOptions, Archive, Backlog, ClusterId, Configurations, Effect, Elector,
+    Envelope, HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner, LearnerOptions,
+    MemberRole, Membership, NodeId, Persist, Proposer, Record, Recovered, Replica, Restored, Role,
+    RoleKind, Slot, Status, Time, Value,
 };
 
 use super::client::Sum;
@@ -70,16 +72,25 @@ impl Host {
         let disk = plant.disk(self.me, &self.disk);
         let (log, mut recovered, _) =
             Log::open(disk, CLUSTER, self.me, options).map_err(|error| error.to_string())?;
+        let shelf = plant.disk(self.me, &self.disk);
+        let snapshots = Snapshots::open(shelf, CLUSTER, plan.settings.snapshots.keep)
+            .map_err(|error| error.to_string())?;
         plant.recovered(self.me, &mut recovered);
         let now = self.clock.shows(now);
-        let running = Running::new(self, log, &recovered, plan, seed, now, plant);
+        let stored = (log, snapshots, &recovered);
+        let running = Running::new(self, stored, plan, seed, now, plant)?;
         Ok((running, recovered))
     }
 }
 
 /// Every role, in the order of its timer's place.
-pub const ROLE_KINDS: [RoleKind; 4] =
-    [RoleKind::Acceptor, RoleKind::Proposer, RoleKind::Learner, RoleKind::Leadership];
+pub const ROLE_KINDS: [RoleKind; 5] = [
+    RoleKind::Acceptor,
+    RoleKind::Proposer,
+    RoleKind::Learner,
+    RoleKind::Leadership,
+    RoleKind::Archive,
+];
 
 /// When a role wants to be called, and when the world calls next.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,53 +109,116 @@ pub struct Running {
     proposer: Option<Proposer>,
     learner: Option<Learner>,
     elector: Elector<HeartbeatPolicy>,
+    archive: Option<Archive>,
     /// The service.
     pub replica: Replica<Sum>,
+    /// What is in no snapshot yet.
+    pub backlog: Backlog,
+    /// What the next snapshot is being made of.
+    pub making: Option<Vec<(Slot, Value)>>,
+    /// Its snapshots.
+    pub snapshots: Snapshots,
+    /// States that came as snapshots, by the first slot that they do not cover, and wait until the
+    /// learner goes on from them.
+    pub restored: BTreeMap<Slot, Replica<Sum>>,
     log: Log,
     queue: VecDeque<Persist>,
     writing: Vec<Persist>,
-    timers: [Timer; 4],
-    /// What its other roles must hear first.
-    pub hello: Option<Inside>,
+    timers: [Timer; 5],
+    /// What its roles must hear first.
+    pub hello: Vec<Inside>,
 }
 
 impl Running {
     fn new(
         host: &Host,
-        log: Log,
-        recovered: &Recovered,
+        (log, mut snapshots, recovered): (Log, Snapshots, &Recovered),
         plan: &Plan,
         seed: u64,
         now: Time,
         plant: &mut dyn Plant,
-    ) -> Self {
+    ) -> Result<Self, String> {
         let (me, run) = (host.me, log.incarnation());
         let (genesis, settings) = (&plan.membership, plan.settings.clone());
         let known = || Configurations::genesis(genesis.clone());
         let heartbeat = HeartbeatOptions { campaigns: host.role.learns(), ..settings.heartbeat };
         let policy = HeartbeatPolicy::new(me, run, heartbeat, known(), seed, now);
+        let mut newest = snapshots.newest().map_err(|error| error.to_string())?;
+        newest.iter_mut().for_each(|state| plant.snapshot(me, state));
+        let mut replica = match &newest {
+            Some(state) => Replica::restore(state).map_err(|error| error.to_string())?,
+            None => Replica::new(),
+        };
+        if host.role.learns() {
+            snapshots.reaches(recovered.trimmed).map_err(|error| error.to_string())?;
+        }
+        let next = replica.applied().next();
+        let restored = Restored { next, clock: replica.time(), configurations: known() };
         let beside_acceptor = host.role.accepts();
         let options = LearnerOptions { beside_acceptor, ..settings.learner };
-        let learner = host.role.learns().then(|| Learner::recover(me, options, known(), recovered));
-        let mut replica = Replica::new();
-        for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(Slot::FIRST)) {
+        let learner =
+            host.role.learns().then(|| Learner::recover(me, options, restored, recovered));
+        let mut backlog = Backlog::new(settings.snapshots.every_bytes);
+        for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(next)) {
             plant.apply(me, &mut replica, slot, value, genesis.sessions_max);
+            backlog.add(slot, value);
         }
-        let acceptor = || Acceptor::recover(me, settings.acceptor.clone(), recovered);
+        let beside_replica = host.role.learns();
+        let acceptor = || {
+            let options = AcceptorOptions { beside_replica, ..settings.acceptor.clone() };
+            Acceptor::recover(me, options, recovered)
+        };
         let proposer = || Proposer::new(me, run, settings.proposer.clone(), known());
-        Running {
+        let archive = || Archive::new(me, settings.archive.clone());
+        let stored = Inside::Stored { snapshots: snapshots.stored().to_vec() };
+        let advanced = learner.as_ref().map(Learner::advanced);
+        Ok(Running {
             me,
             acceptor: host.role.accepts().then(acceptor),
             proposer: host.role.learns().then(proposer),
-            hello: learner.as_ref().map(Learner::advanced),
+            archive: host.role.learns().then(archive),
+            hello: advanced.into_iter().chain([stored]).collect(),
             learner,
             elector: Elector::new(me, policy),
             replica,
+            backlog,
+            making: None,
+            snapshots,
+            restored: BTreeMap::new(),
             log,
             queue: VecDeque::new(),
             writing: Vec::new(),
             timers: Default::default(),
-        }
+        })
+    }
+
+    /// Whether a snapshot is due with the slot that was just applied.
+    pub fn is_snapshot_due(&mut self) -> bool {
+        let due = self.backlog.due();
+        let is_due = due.is_some();
+        self.making = due.or(self.making.take());
+        is_due
+    }
+
+    /// Makes the snapshot that is due and stores it.
+    ///
+    /// # Errors
+    /// Those of the disk, in words; the node must then stop.
+    pub fn make_snapshot(
+        &mut self,
+        sessions_max: u64,
+        plant: &mut dyn Plant,
+    ) -> Result<Option<(Slot, Bytes)>, String> {
+        let Some(values) = self.making.take() else { return Ok(None) };
+        let previous = self.snapshots.newest().map_err(|error| error.to_string())?;
+        let me = self.me;
+        let made = Replica::next_snapshot(previous.as_deref(), &values, |replica, slot, value| {
+            plant.apply(me, replica, slot, value, sessions_max);
+        });
+        let (upto, state) = made.map_err(|error| error.to_string())?;
+        self.snapshots.save(upto, &state).map_err(|error| error.to_string())?;
+        self.backlog.made();
+        Ok(Some((upto, state)))
     }
 
     /// Its run.
@@ -158,6 +232,7 @@ impl Running {
             RoleKind::Proposer => self.proposer.as_mut().map(Actor::Proposer),
             RoleKind::Learner => self.learner.as_mut().map(Actor::Learner),
             RoleKind::Leadership => Some(Actor::Leadership(&mut self.elector)),
+            RoleKind::Archive => self.archive.as_mut().map(Actor::Archive),
         }
     }
 
@@ -189,11 +264,12 @@ impl Running {
     /// What its roles know.
     pub fn status(&self) -> Status {
         let mut status = Status::default();
-        let roles: [Option<&dyn Role>; 4] = [
+        let roles: [Option<&dyn Role>; 5] = [
             self.acceptor.as_ref().map(|role| role as _),
             self.proposer.as_ref().map(|role| role as _),
             self.learner.as_ref().map(|role| role as _),
             Some(&self.elector),
+            self.archive.as_ref().map(|role| role as _),
         ];
         roles.into_iter().flatten().for_each(|role| role.describe(&mut status));
         status
@@ -233,6 +309,7 @@ impl Running {
             written.into_iter().map(|persist| (persist.records, persist.then)).unzip();
         let records = records.concat();
         self.log.append(&records)?;
+        self.log.release()?;
         let synced = records.iter().any(Record::needs_sync);
         Ok((if synced { records } else { Vec::new() }, then.concat()))
     }

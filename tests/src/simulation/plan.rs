@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use paxos_core::{
-    AcceptorOptions, HeartbeatOptions, LearnerOptions, Member, MemberRole, Membership, NodeId,
-    ProposerOptions, Quorums, Random,
+    AcceptorOptions, ArchiveOptions, HeartbeatOptions, LearnerOptions, Member, MemberRole,
+    Membership, NodeId, ProposerOptions, Quorums, Random,
 };
 
 /// One run, drawn from a seed.
@@ -55,6 +55,25 @@ pub struct Settings {
     pub learner: LearnerOptions,
     /// Of its leadership.
     pub heartbeat: HeartbeatOptions,
+    /// Of its archive.
+    pub archive: ArchiveOptions,
+    /// When it makes snapshots, and how many it keeps.
+    pub snapshots: SnapshotSettings,
+}
+
+/// When a node makes snapshots, and how many it keeps.
+#[derive(Clone, Debug)]
+pub struct SnapshotSettings {
+    /// One is made of every so many bytes of values.
+    pub every_bytes: u64,
+    /// So many are kept.
+    pub keep: usize,
+}
+
+impl Default for SnapshotSettings {
+    fn default() -> Self {
+        SnapshotSettings { every_bytes: 4096, keep: 2 }
+    }
 }
 
 impl Settings {
@@ -63,7 +82,7 @@ impl Settings {
     fn draw(random: &mut Random) -> Self {
         let mut settings = Settings::default();
         let slower = 1 + random.below(7).saturating_sub(3) as u32;
-        let Settings { acceptor, proposer, learner, heartbeat } = &mut settings;
+        let Settings { acceptor, proposer, learner, heartbeat, archive, snapshots } = &mut settings;
         for time in [
             &mut proposer.retransmit,
             &mut proposer.confirm_every,
@@ -73,6 +92,7 @@ impl Settings {
             &mut heartbeat.interval,
             &mut heartbeat.suspect_after,
             &mut heartbeat.spread,
+            &mut archive.retry,
         ] {
             *time *= slower;
         }
@@ -84,6 +104,9 @@ impl Settings {
             learner.fill_values = values as usize;
             acceptor.page_values = values as usize;
         }
+        archive.piece_bytes = 32 + random.below(1024);
+        snapshots.every_bytes = 64 << random.below(9);
+        snapshots.keep = 1 + random.below(3) as usize;
         settings
     }
 }
@@ -261,6 +284,7 @@ fn membership(random: &mut Random) -> Membership {
         }
     }
     let acceptors = (1..=count).map(NodeId);
+    let learners = members.values().filter(|member| member.role.learns()).count() as u64;
     let quorums = match random.below(4) {
         0 => {
             let phase2 = 1 + random.below(count);
@@ -281,7 +305,7 @@ fn membership(random: &mut Random) -> Membership {
         lease: Duration::ZERO,
         drift_ppm: 0,
         sessions_max: 1000,
-        snapshot_replicas: 1,
+        snapshot_replicas: 1 + random.below(learners),
     }
 }
 

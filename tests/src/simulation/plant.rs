@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use paxos_actors::log::{Disk, MemoryDisk};
 use paxos_core::{
-    Acceptor, Applied, Effect, Elector, HeartbeatPolicy, Input, Learner, Membership, NodeId,
-    Proposer, Recovered, Replica, Role, RoleKind, Slot, Status, Time, Value,
+    Acceptor, Applied, Archive, Effect, Elector, HeartbeatPolicy, Input, Learner, Membership,
+    NodeId, Proposer, Recovered, Replica, Role, RoleKind, Slot, Status, Time, Value,
 };
 
 use super::client::Sum;
@@ -23,6 +23,9 @@ pub trait Plant {
 
     /// What the log of a starting node says, before anybody hears it.
     fn recovered(&mut self, _: NodeId, _: &mut Recovered) {}
+
+    /// The state of a snapshot from which a node goes on.
+    fn snapshot(&mut self, _: NodeId, _: &mut Vec<u8>) {}
 
     /// A role of a node is handed an input.
     fn handle(
@@ -72,6 +75,8 @@ pub enum Actor<'a> {
     Learner(&'a mut Learner),
     /// Its leadership.
     Leadership(&'a mut Elector<HeartbeatPolicy>),
+    /// Its archive.
+    Archive(&'a mut Archive),
 }
 
 impl Actor<'_> {
@@ -82,6 +87,7 @@ impl Actor<'_> {
             Actor::Proposer(_) => RoleKind::Proposer,
             Actor::Learner(_) => RoleKind::Learner,
             Actor::Leadership(_) => RoleKind::Leadership,
+            Actor::Archive(_) => RoleKind::Archive,
         }
     }
 }
@@ -93,6 +99,7 @@ impl Role for Actor<'_> {
             Actor::Proposer(role) => role.handle(now, input, out),
             Actor::Learner(role) => role.handle(now, input, out),
             Actor::Leadership(role) => role.handle(now, input, out),
+            Actor::Archive(role) => role.handle(now, input, out),
         }
     }
 
@@ -102,6 +109,7 @@ impl Role for Actor<'_> {
             Actor::Proposer(role) => role.next_deadline(),
             Actor::Learner(role) => role.next_deadline(),
             Actor::Leadership(role) => role.next_deadline(),
+            Actor::Archive(role) => role.next_deadline(),
         }
     }
 
@@ -111,6 +119,7 @@ impl Role for Actor<'_> {
             Actor::Proposer(role) => role.describe(status),
             Actor::Learner(role) => role.describe(status),
             Actor::Leadership(role) => role.describe(status),
+            Actor::Archive(role) => role.describe(status),
         }
     }
 }

@@ -67,6 +67,11 @@ impl World<'_> {
             host.disk().faults.fail_next_sync = true;
             running.written().ok();
         }
+        if !in_peace && self.random.below(2) == 0 {
+            // So it does while a snapshot is being made.
+            host.disk().faults.fail_next_sync = true;
+            running.make_snapshot(self.plan.membership.sessions_max, self.plant).ok();
+        }
         drop(running);
         let mut disk = host.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         disk.faults.fail_next_sync = false;
@@ -148,8 +153,10 @@ impl World<'_> {
         let Some(host) = self.hosts.get_mut(&node) else { return false };
         let mut disk = host.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let names = disk.names();
-        let segments: Vec<_> = names.iter().filter(|name| name.ends_with(".seg")).collect();
-        let Some(name) = segments.first() else { return false };
+        let mut segments = names.iter().filter(|name| name.ends_with(".seg"));
+        let newest = names.iter().rfind(|name| name.ends_with(".snap"));
+        let newest = newest.filter(|_| trouble == Trouble::Rot && random.below(2) == 0);
+        let Some(name) = newest.or_else(|| segments.next()) else { return false };
         match trouble {
             Trouble::DiskLost => names.iter().for_each(|name| disk.delete(name)),
             Trouble::Misdirected => {
@@ -163,7 +170,8 @@ impl World<'_> {
             }
             _ => {
                 // The first frame of a segment begins behind its seal; its header is never zero.
-                disk.flip(name, 512 + random.below(32) as usize, random.below(8) as u32);
+                let from = if newest.is_some() { 0 } else { 512 };
+                disk.flip(name, from + random.below(32) as usize, random.below(8) as u32);
             }
         }
         drop(disk);
@@ -223,6 +231,10 @@ impl World<'_> {
             return Err(format!("recovery: {node} starts from a damaged disk"));
         }
         recovery::remembers(&host.durable, &recovered).map_err(|why| format!("{node}: {why}"))?;
+        if let Some(newest) = running.snapshots.stored().last() {
+            self.snapshots.stored(node, newest.upto);
+        }
+        self.snapshots.cut(node, recovered.trimmed)?;
         for (slot, (ballot, value)) in &recovered.accepted {
             let (slot, ballot, value) = (*slot, *ballot, value.clone());
             let record = paxos_core::Record::Accepted { slot, ballot, value };
@@ -235,11 +247,15 @@ impl World<'_> {
     }
 
     fn begin(&mut self, node: NodeId, mut running: Running) -> Result<(), String> {
-        let hello = running.hello.take();
+        let hello = std::mem::take(&mut running.hello);
+        let due = running.is_snapshot_due();
         self.running.insert(node, running);
-        if let Some(hello) = hello {
-            let message = Message::Inside(hello);
+        for inside in hello {
+            let message = Message::Inside(inside);
             self.post(Duration::ZERO, Envelope { from: node, to: node, message });
+        }
+        if due {
+            self.plan_snapshot(node);
         }
         self.input(node, RoleKind::Leadership, Input::Timeout)
     }

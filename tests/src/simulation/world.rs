@@ -24,6 +24,7 @@ use crate::checkers::counter_history;
 use crate::checkers::leadership::Leadership;
 use crate::checkers::memory::{self, Limits};
 use crate::checkers::replication::Replication;
+use crate::checkers::snapshots::Snapshots;
 use crate::checkers::{durability, window};
 
 /// What came of a run.
@@ -41,6 +42,10 @@ pub struct Report {
     pub faults: Faults,
     /// Ballots that led.
     pub leaders: usize,
+    /// Snapshots that nodes made.
+    pub snapshots: u64,
+    /// Snapshots that nodes took from others and went on from.
+    pub restored: u64,
     /// Virtual time that passed.
     pub lasted: Duration,
 }
@@ -115,7 +120,11 @@ pub(super) struct World<'a> {
     pub(super) waiting_reads: BTreeMap<(NodeId, Slot), Vec<u64>>,
     pub(super) agreement: Agreement,
     leadership: Leadership,
+    /// Snapshots made, and those of others that a node went on from.
+    pub(super) made: u64,
+    pub(super) restored: u64,
     pub(super) replication: Replication,
+    pub(super) snapshots: Snapshots,
     pub(super) faults: Faults,
     pub(super) leaders: BTreeSet<paxos_core::Ballot>,
     /// What a story does beside; see [`super::directed`].
@@ -158,8 +167,11 @@ impl<'a> World<'a> {
             fronts: plan.fronts(),
             waiting_reads: BTreeMap::new(),
             agreement,
+            made: 0,
+            restored: 0,
             leadership: Leadership::new(plan.membership.quorums.clone()),
             replication: Replication::default(),
+            snapshots: Snapshots::new(plan.membership.clone()),
             faults: Faults::default(),
             leaders: BTreeSet::new(),
             conditions: Conditions::default(),
@@ -258,7 +270,7 @@ impl<'a> World<'a> {
     fn unless_paused(&mut self, event: Event) -> Option<Event> {
         let node = match &event {
             Event::Deliver(envelope, _) => envelope.to,
-            Event::Ring(node, _) | Event::Synced(node, _) => *node,
+            Event::Ring(node, _) | Event::Synced(node, _) | Event::Snapshot(node, _) => *node,
             _ => return Some(event),
         };
         match self.hosts.get(&node) {
@@ -275,6 +287,7 @@ impl<'a> World<'a> {
             Event::Deliver(envelope, run) => self.deliver(*envelope, run),
             Event::Ring(node, kind) => self.ring(node, kind),
             Event::Synced(node, incarnation) => self.synced(node, incarnation),
+            Event::Snapshot(node, run) => self.make_snapshot(node, run),
             Event::Befall(trouble) => self.befall(trouble),
             Event::Restart(node) => self.restart(node),
             Event::Mend(cut) => {
@@ -373,6 +386,13 @@ impl<'a> World<'a> {
             Effect::Send(envelope) => self.send(envelope),
             Effect::Persist(persist) => self.write(node, persist),
             Effect::Apply { slot, value } => self.apply(node, slot, &value),
+            Effect::Restore { next } => self.go_on_from(node, next),
+            Effect::ReadPiece { to, snapshot, offset, bytes } => {
+                self.read_piece(node, to, (snapshot, offset), bytes)
+            }
+            Effect::KeepPiece { snapshot, offset, bytes } => {
+                self.keep_piece(node, &snapshot, offset, &bytes)
+            }
             Effect::Proposed { .. } => Ok(()),
             Effect::Refuse { ticket, .. } => {
                 let (id, attempt) = Client::of_ticket(ticket);
@@ -397,7 +417,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn send(&mut self, envelope: Envelope) -> Result<(), String> {
+    pub(super) fn send(&mut self, envelope: Envelope) -> Result<(), String> {
         if let Some(host) = self.hosts.get(&envelope.from) {
             durability::covered(&envelope.message, &host.durable)?;
         }
@@ -477,6 +497,7 @@ impl<'a> World<'a> {
         };
         for record in records {
             self.agreement.synced(node, &record)?;
+            self.snapshots.synced(node, &record)?;
             if let Some(host) = self.hosts.get_mut(&node) {
                 host.durable.absorb(record);
             }
@@ -496,8 +517,13 @@ impl<'a> World<'a> {
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
         let Applied { origin, outcomes } =
             self.plant.apply(node, &mut running.replica, slot, value, sessions_max);
-        if slot.0.is_multiple_of(STATE_EVERY) {
+        running.backlog.add(slot, value);
+        let due = running.is_snapshot_due();
+        if due || slot.0.is_multiple_of(STATE_EVERY) {
             self.replication.state(node, slot, &running.replica.snapshot())?;
+        }
+        if due {
+            self.plan_snapshot(node);
         }
         self.answer_reads(node);
         let (Some(origin), [outcome]) = (origin, outcomes.as_slice()) else { return Ok(()) };
@@ -561,6 +587,8 @@ impl<'a> World<'a> {
             answered: history.len(),
             faults: self.faults.clone(),
             leaders: self.leaders.len(),
+            snapshots: self.made,
+            restored: self.restored,
             lasted: self.now.since(Time(0)),
         })
     }

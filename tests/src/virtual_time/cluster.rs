@@ -27,6 +27,9 @@ const PORT: u16 = 7400;
 /// Small, so that the log goes through many segments.
 const SEGMENT_BYTES: u64 = 64 << 10;
 
+/// Small, so that snapshots are made, and what a node missed may be in a snapshot only.
+const SNAPSHOT_BYTES: u64 = 2 << 10;
+
 /// A cluster on a switch of its own.
 pub struct Cluster {
     /// The network.
@@ -63,6 +66,7 @@ impl Cluster {
         let nodes: BTreeMap<_, _> = (1..=count).map(addresses).collect();
         let mut file = ClusterFile::new(CLUSTER, nodes.clone());
         file.log.segment_bytes = SEGMENT_BYTES;
+        file.snapshots.every_bytes = SNAPSHOT_BYTES;
         let genesis = Membership::of_voters(nodes).map_err(|error| error.to_string())?;
         let mut homes = BTreeMap::new();
         for node in file.nodes.keys().copied() {
@@ -113,6 +117,7 @@ impl Cluster {
         let ground = Ground {
             credentials: vault::of_node(node),
             disk: Box::new(home.disk.clone()),
+            snapshots: Box::new(home.disk.clone()),
             lock: None,
             writes: Writes::Delayed(Box::new(move || delays.duration_below(upto))),
             clock: Clock::Runtime(self.trace.since()),

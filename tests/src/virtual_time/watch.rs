@@ -84,6 +84,10 @@ impl Watch {
                 seen.next = Some(slot.next());
                 self.agreement.applied(node, *slot, value)
             }
+            Shown::Restored { next } => {
+                seen.next = Some(*next);
+                Ok(())
+            }
             Shown::Led(change) => {
                 self.leaders.extend(change.leader);
                 Ok(())

@@ -1,0 +1,286 @@
+//! Snapshots on a disk: written whole, synced, and only then given their name.
+
+use std::path::PathBuf;
+
+use paxos_core::{ClusterId, Manifest, Slot};
+use thiserror::Error;
+
+use super::disk::{Disk, DiskError};
+
+/// The directory of snapshots within a data directory.
+pub const SNAPSHOTS: &str = "snapshots";
+
+/// A snapshot that is being made here.
+const MAKING: &str = "making.tmp";
+
+/// One that comes from a peer.
+const COMING: &str = "coming.tmp";
+
+/// Bytes before the state: magic and version, the slot, the length of the state, the checksum.
+const HEADER: usize = 32;
+const MAGIC: [u8; 8] = *b"paxsnap\x01";
+const CRC: std::ops::Range<usize> = 24..28;
+
+/// Written and read in pieces of this many bytes.
+const PIECE: usize = 1 << 20;
+
+/// What is wrong with snapshots. The node must not start, or must stop.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// A snapshot is not what was written.
+    #[error(
+        "the snapshot {} is damaged: {reason}. Nothing was changed. The log before it is gone: \
+         put the file back if you have it as it was; otherwise the node must come back as a new \
+         member under a new id",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The log was cut, and the snapshot that covers what is gone is not there.
+    #[error(
+        "a snapshot that covers every slot below {} is missing from {}: the log was cut there. \
+         Put the file back if you have it; otherwise the node must come back as a new member \
+         under a new id",
+        trimmed.0, path.display()
+    )]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+        /// Slots below are cut.
+        trimmed: Slot,
+    },
+    /// The disk failed.
+    #[error("{0}; check the disk, and that there is space left")]
+    Disk(#[from] DiskError),
+}
+
+/// What became of a piece that was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// So many bytes of the snapshot are written.
+    Written(u64),
+    /// All of it is here, and it is not what its manifest says; it is thrown away.
+    Spoiled,
+    /// All of it is here, checked, and stored.
+    Stored,
+}
+
+/// The snapshots of one node, in a directory of their own.
+///
+/// Invariant: a snapshot has its name only when all of it is synced; a crash at any moment leaves
+/// the ones before as they were.
+#[derive(Debug)]
+pub struct Snapshots {
+    disk: Box<dyn Disk + Send>,
+    cluster: ClusterId,
+    keep: usize,
+    /// Oldest first.
+    stored: Vec<Manifest>,
+    /// The one that comes from a peer, and how much of it is written.
+    coming: Option<(Manifest, u64)>,
+}
+
+impl Snapshots {
+    /// The snapshots in a directory, of which the newest `keep` are kept. What was left unfinished
+    /// is removed.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn open(
+        mut disk: Box<dyn Disk + Send>,
+        cluster: ClusterId,
+        keep: usize,
+    ) -> Result<Self, SnapshotError> {
+        let names = match disk.list() {
+            Err(error) if error.is_not_found() => Vec::new(),
+            listed => listed?,
+        };
+        let (coming, mut stored) = (None, Vec::new());
+        for name in names {
+            if let Some(upto) = upto_of(&name) {
+                let header = disk.read_at(&name, 0, HEADER)?;
+                let manifest = manifest_of(&header).filter(|manifest| manifest.upto == upto);
+                let path = disk.path().join(&name);
+                let reason = "its header is not that of this snapshot";
+                stored.push(manifest.ok_or(SnapshotError::Damaged { path, reason })?);
+            } else if name == MAKING || name == COMING {
+                disk.remove(&name)?;
+            }
+        }
+        Ok(Snapshots { disk, cluster, keep: keep.max(1), stored, coming })
+    }
+
+    /// What is stored, oldest first.
+    pub fn stored(&self) -> &[Manifest] {
+        &self.stored
+    }
+
+    /// Whether a snapshot covers everything that is cut.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Missing`] if none does.
+    pub fn reaches(&self, trimmed: Slot) -> Result<(), SnapshotError> {
+        if trimmed <= Slot::FIRST || self.stored.last().is_some_and(|last| last.upto >= trimmed) {
+            return Ok(());
+        }
+        Err(SnapshotError::Missing { path: self.disk.path().to_owned(), trimmed })
+    }
+
+    /// The state of the newest snapshot, checked.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn newest(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
+        let Some(newest) = self.stored.last().cloned() else { return Ok(None) };
+        let name = name_of(newest.upto);
+        let mut bytes = self.disk.read(&name)?;
+        if let Err(reason) = self.check(&newest, &bytes) {
+            return Err(SnapshotError::Damaged { path: self.disk.path().join(name), reason });
+        }
+        bytes.drain(..HEADER);
+        Ok(Some(bytes))
+    }
+
+    /// Stores the state behind the slot before `upto`, durably, and removes the oldest snapshots
+    /// that are one too many.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn save(&mut self, upto: Slot, state: &[u8]) -> Result<(), SnapshotError> {
+        let header = self.header(upto, state);
+        let bytes = (HEADER + state.len()) as u64;
+        self.disk.prepare(MAKING, bytes);
+        self.disk.ready(MAKING)?;
+        self.disk.write_at(MAKING, 0, &header)?;
+        let mut offset = HEADER as u64;
+        for piece in state.chunks(PIECE) {
+            self.disk.write_at(MAKING, offset, piece)?;
+            offset += piece.len() as u64;
+        }
+        self.publish(MAKING, Manifest { upto, bytes, crc32c: crc_of(&header) })
+    }
+
+    /// A piece of a stored snapshot; `None` if there is no such snapshot any more.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn piece(
+        &mut self,
+        snapshot: &Manifest,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Option<Vec<u8>>, SnapshotError> {
+        if !self.stored.contains(snapshot) {
+            return Ok(None);
+        }
+        Ok(Some(self.disk.read_at(&name_of(snapshot.upto), offset, bytes as usize)?))
+    }
+
+    /// Writes a piece of a peer's snapshot behind those written before; the first begins anew. With
+    /// the last the whole is checked and stored.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn keep(
+        &mut self,
+        snapshot: &Manifest,
+        offset: u64,
+        piece: &[u8],
+    ) -> Result<Kept, SnapshotError> {
+        if offset == 0 {
+            self.disk.prepare(COMING, snapshot.bytes);
+            self.disk.ready(COMING)?;
+            self.coming = Some((snapshot.clone(), 0));
+        }
+        let Some((coming, written)) = &mut self.coming else { return Ok(Kept::Spoiled) };
+        if coming != snapshot || *written != offset {
+            return Ok(Kept::Written(*written));
+        }
+        self.disk.write_at(COMING, offset, piece)?;
+        *written += piece.len() as u64;
+        if *written < snapshot.bytes {
+            return Ok(Kept::Written(*written));
+        }
+        self.coming = None;
+        let bytes = self.disk.read(COMING)?;
+        if self.check(snapshot, &bytes).is_err() {
+            self.disk.remove(COMING)?;
+            return Ok(Kept::Spoiled);
+        }
+        self.publish(COMING, snapshot.clone())?;
+        Ok(Kept::Stored)
+    }
+
+    fn publish(&mut self, from: &str, manifest: Manifest) -> Result<(), SnapshotError> {
+        self.disk.sync(from)?;
+        self.disk.rename(from, &name_of(manifest.upto))?;
+        self.disk.sync_dir()?;
+        self.stored.retain(|stored| stored.upto != manifest.upto);
+        self.stored.push(manifest);
+        self.stored.sort_by_key(|stored| stored.upto);
+        let surplus = self.stored.len().saturating_sub(self.keep);
+        for old in self.stored.drain(..surplus) {
+            self.disk.remove(&name_of(old.upto))?;
+        }
+        Ok(())
+    }
+
+    fn header(&self, upto: Slot, state: &[u8]) -> [u8; HEADER] {
+        let mut header = [0; HEADER];
+        header[0..8].copy_from_slice(&MAGIC);
+        header[8..16].copy_from_slice(&upto.0.to_le_bytes());
+        header[16..24].copy_from_slice(&(state.len() as u64).to_le_bytes());
+        let crc = self.crc(&header, state);
+        header[CRC].copy_from_slice(&crc.to_le_bytes());
+        header
+    }
+
+    /// Whose snapshot it is, which one, and what it says. Every node of a cluster may have the same.
+    fn crc(&self, header: &[u8], state: &[u8]) -> u32 {
+        let crc = crc32c::crc32c(&self.cluster.0.to_le_bytes());
+        crc32c::crc32c_append(crc32c::crc32c_append(crc, &header[..CRC.start]), state)
+    }
+
+    fn check(&self, manifest: &Manifest, bytes: &[u8]) -> Result<(), &'static str> {
+        if bytes.len() < HEADER || manifest_of(&bytes[..HEADER]).as_ref() != Some(manifest) {
+            return Err("its header is not that of this snapshot");
+        }
+        if bytes.len() as u64 != manifest.bytes {
+            return Err("its length is wrong");
+        }
+        if self.crc(&bytes[..HEADER], &bytes[HEADER..]) != manifest.crc32c {
+            return Err("its checksum is wrong, or it is that of another cluster");
+        }
+        Ok(())
+    }
+}
+
+fn name_of(upto: Slot) -> String {
+    format!("snapshot-{:020}.snap", upto.0)
+}
+
+fn upto_of(name: &str) -> Option<Slot> {
+    let digits = name.strip_prefix("snapshot-")?.strip_suffix(".snap")?;
+    let sound = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| sound).map(Slot)
+}
+
+fn crc_of(header: &[u8]) -> u32 {
+    u32::from_le_bytes(std::array::from_fn(|byte| header[CRC.start + byte]))
+}
+
+/// What a header says; `None` if it is none.
+fn manifest_of(header: &[u8]) -> Option<Manifest> {
+    let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| header[at + byte]));
+    let sound = header.len() == HEADER && header[..8] == MAGIC && header[CRC.end..] == [0; 4];
+    sound.then(|| Manifest {
+        upto: Slot(number(8)),
+        bytes: number(16).saturating_add(HEADER as u64),
+        crc32c: crc_of(header),
+    })
+}

@@ -1,0 +1,227 @@
+//! The shelf: makes snapshots, hands them out, takes them in. All of it is slow, so it has a thread
+//! of its own; in virtual time nothing is slow, and the actor does it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use actix::{Actor, ActorContext, Context, Handler};
+use bytes::Bytes;
+use paxos_core::{
+    ArchiveMessage, Configurations, Envelope, Inside, Manifest, Message, NodeId, Replica, Restored,
+    Slot, StateMachine, Value,
+};
+
+use crate::failure::Failure;
+use crate::log::{Kept, Snapshots};
+use crate::messages::{Decided, Decision, Halt, Shelve};
+use crate::wiring::Wires;
+
+/// Pieces that peers wait for; more are not read, and asked for again.
+const READS_MAX: usize = 16;
+
+/// States that came as snapshots and wait until the learner goes on from them, by the first slot
+/// that they do not cover.
+pub type Arrivals<S> = Arc<Mutex<BTreeMap<Slot, Replica<S>>>>;
+
+/// The state that arrived for a slot; those before it are no longer of use.
+pub fn take<S>(arrivals: &Arrivals<S>, next: Slot) -> Option<Replica<S>> {
+    let mut arrivals = lock(arrivals);
+    let found = arrivals.remove(&next);
+    *arrivals = arrivals.split_off(&next);
+    found
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does the work, wherever it is done.
+pub struct Shelf<S: StateMachine> {
+    snapshots: Snapshots,
+    configurations: Configurations,
+    arrivals: Arrivals<S>,
+    wires: Wires,
+}
+
+impl<S: StateMachine> Shelf<S> {
+    /// A shelf with these snapshots.
+    pub fn new(
+        snapshots: Snapshots,
+        configurations: Configurations,
+        arrivals: Arrivals<S>,
+        wires: Wires,
+    ) -> Self {
+        Shelf { snapshots, configurations, arrivals, wires }
+    }
+
+    fn work(&mut self, job: Shelve) -> Result<(), Failure> {
+        match job {
+            Shelve::Make(values) => self.make(&values),
+            Shelve::Read { to, snapshot, offset, bytes } => self.read(to, snapshot, offset, bytes),
+            Shelve::Keep { snapshot, offset, bytes } => self.keep(&snapshot, offset, &bytes),
+        }
+    }
+
+    /// Makes a snapshot of the one before and what was applied since.
+    fn make(&mut self, values: &[(Slot, Value)]) -> Result<(), Failure> {
+        let previous = self.snapshots.newest()?;
+        let (upto, state) =
+            Replica::<S>::next_snapshot(previous.as_deref(), values, |replica, slot, value| {
+                replica.apply(slot, value, self.configurations.at(slot).sessions_max);
+            })?;
+        drop(previous);
+        self.snapshots.save(upto, &state)?;
+        tracing::info!(%upto, bytes = state.len(), "snapshot saved");
+        self.wires.apply.do_send(Decided(vec![Decision::Saved]));
+        self.tell_stored();
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        to: NodeId,
+        snapshot: Manifest,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<(), Failure> {
+        if let Some(piece) = self.snapshots.piece(&snapshot, offset, bytes)? {
+            let bytes = Bytes::from(piece);
+            let piece = ArchiveMessage::Piece { snapshot, offset, bytes };
+            let (from, message) = (self.wires.me, Message::Archive(piece));
+            self.wires.dispatch([Envelope { from, to, message }]);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, snapshot: &Manifest, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
+        let upto = snapshot.upto;
+        match self.snapshots.keep(snapshot, offset, bytes)? {
+            Kept::Written(offset) => self.tell(Inside::Kept { upto, offset }),
+            Kept::Spoiled => {
+                tracing::warn!(%upto, "a fetched snapshot was not what it should be");
+                self.tell(Inside::Kept { upto, offset: 0 });
+            }
+            Kept::Stored => {
+                let state = self.snapshots.newest()?.unwrap_or_default();
+                let replica = Replica::<S>::restore(&state)?;
+                let (next, clock) = (replica.applied().next(), replica.time());
+                tracing::info!(%upto, bytes = state.len(), "snapshot fetched");
+                lock(&self.arrivals).insert(next, replica);
+                self.tell_stored();
+                let configurations = self.configurations.clone();
+                self.tell(Inside::Restored(Restored { next, clock, configurations }));
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_stored(&self) {
+        self.tell(Inside::Stored { snapshots: self.snapshots.stored().to_vec() });
+    }
+
+    fn tell(&self, inside: Inside) {
+        let (me, message) = (self.wires.me, Message::Inside(inside));
+        self.wires.dispatch([Envelope { from: me, to: me, message }]);
+    }
+}
+
+/// Where the work of a shelf is done.
+pub struct ShelfActor<S: StateMachine> {
+    worker: Worker<S>,
+    wires: Wires,
+    reads: Arc<AtomicUsize>,
+}
+
+enum Worker<S: StateMachine> {
+    Thread { jobs: Option<Sender<Shelve>>, thread: Option<JoinHandle<()>> },
+    Here(Box<Shelf<S>>),
+}
+
+impl<S: StateMachine> ShelfActor<S> {
+    /// The actor of a shelf; with a thread where threads may be.
+    ///
+    /// # Errors
+    /// Those of the system, if it has no thread left.
+    pub fn new(shelf: Shelf<S>, threads: bool) -> std::io::Result<Self> {
+        let (wires, reads) = (shelf.wires.clone(), Arc::<AtomicUsize>::default());
+        let worker = if threads {
+            let (jobs, queue) = channel();
+            let counted = reads.clone();
+            let builder = std::thread::Builder::new().name("snapshots".to_owned());
+            let thread = builder.spawn(move || work_all(shelf, &queue, &counted))?;
+            Worker::Thread { jobs: Some(jobs), thread: Some(thread) }
+        } else {
+            Worker::Here(Box::new(shelf))
+        };
+        Ok(ShelfActor { worker, wires, reads })
+    }
+}
+
+/// The thread: one job after the other, until the node stops or a job fails.
+fn work_all<S: StateMachine>(mut shelf: Shelf<S>, queue: &Receiver<Shelve>, reads: &AtomicUsize) {
+    for job in queue {
+        if shelf.wires.stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        let is_read = matches!(job, Shelve::Read { .. });
+        if let Err(failure) = shelf.work(job) {
+            return shelf.wires.fail(failure);
+        }
+        reads.fetch_sub(usize::from(is_read), Ordering::Relaxed);
+    }
+}
+
+// Nothing in it is ever pinned, whatever the service is made of.
+impl<S: StateMachine> Unpin for ShelfActor<S> {}
+
+impl<S: StateMachine> Actor for ShelfActor<S> {
+    type Context = Context<Self>;
+}
+
+impl<S: StateMachine> Drop for ShelfActor<S> {
+    fn drop(&mut self) {
+        self.wires.fail(Failure::Actor("snapshots"));
+        if let Worker::Thread { jobs, thread } = &mut self.worker {
+            *jobs = None;
+            if let Some(thread) = thread.take() {
+                thread.join().ok();
+            }
+        }
+    }
+}
+
+impl<S: StateMachine> Handler<Shelve> for ShelfActor<S> {
+    type Result = ();
+
+    fn handle(&mut self, job: Shelve, _: &mut Context<Self>) {
+        match &mut self.worker {
+            Worker::Here(shelf) => {
+                if let Err(failure) = shelf.work(job) {
+                    self.wires.fail(failure);
+                }
+            }
+            Worker::Thread { jobs: Some(jobs), .. } => {
+                if matches!(job, Shelve::Read { .. }) {
+                    if self.reads.load(Ordering::Relaxed) >= READS_MAX {
+                        return;
+                    }
+                    self.reads.fetch_add(1, Ordering::Relaxed);
+                }
+                // The thread ends early only after an error, which it has reported.
+                jobs.send(job).ok();
+            }
+            Worker::Thread { jobs: None, .. } => {}
+        }
+    }
+}
+
+impl<S: StateMachine> Handler<Halt> for ShelfActor<S> {
+    type Result = ();
+
+    fn handle(&mut self, _: Halt, context: &mut Context<Self>) {
+        context.stop();
+    }
+}

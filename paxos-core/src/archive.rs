@@ -1,0 +1,222 @@
+//! The archive: knows which snapshots this node has, hands them out piece by piece, and fetches one
+//! from a peer when the log that is missing is no longer to be had.
+//!
+//! It never touches their bytes: making, reading and keeping them is its driver's work. The one who
+//! fetches asks for every piece, so a transfer goes as fast as its receiver writes, ends when its
+//! receiver is gone, and is resumed at the piece that was lost.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Effect, Input, Role};
+use crate::message::{ArchiveMessage, Envelope, Inside, Manifest, Message};
+use crate::status::Status;
+use crate::types::{NodeId, Slot, Time};
+
+/// Limits and time-outs of an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ArchiveOptions {
+    /// Bytes of one piece. Default: 512 KiB.
+    pub piece_bytes: u64,
+    /// A fetch takes no more than this of the network, in bytes a second. Default: 64 MiB.
+    pub bytes_per_second: u64,
+    /// A longer snapshot is not fetched. Default: 64 GiB.
+    pub snapshot_bytes_max: u64,
+    /// How long a piece may take before it is asked for again. Default: 500 ms.
+    pub retry: Duration,
+    /// A peer whose snapshot does not grow here for so long is given up. Default: 10 s.
+    pub patience: Duration,
+}
+
+impl Default for ArchiveOptions {
+    fn default() -> Self {
+        ArchiveOptions {
+            piece_bytes: 512 << 10,
+            bytes_per_second: 64 << 20,
+            snapshot_bytes_max: 64 << 30,
+            retry: Duration::from_millis(500),
+            patience: Duration::from_secs(10),
+        }
+    }
+}
+
+/// An archive.
+///
+/// Invariant: it says that a snapshot is saved only when its driver says that it is stored, synced.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Archive {
+    me: NodeId,
+    options: ArchiveOptions,
+    /// What is stored here, oldest first.
+    stored: Vec<Manifest>,
+    fetching: Option<Fetching>,
+    dropped: u64,
+}
+
+/// One fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Fetching {
+    peer: NodeId,
+    /// What the peer was asked for; it may give a newer one.
+    upto: Slot,
+    snapshot: Option<Manifest>,
+    /// How many bytes of it are kept here.
+    offset: u64,
+    /// When the next piece is asked for; `None` while the last is being written, or all are here.
+    pull_at: Option<Time>,
+    /// When the last pull was sent.
+    pulled: Time,
+    /// When it last grew.
+    grown: Time,
+}
+
+impl Archive {
+    /// The archive of node `me`, which has nothing until it hears what is stored.
+    pub fn new(me: NodeId, options: ArchiveOptions) -> Self {
+        Archive { me, options, stored: Vec::new(), fetching: None, dropped: 0 }
+    }
+
+    /// The newest snapshot stored here.
+    pub fn newest(&self) -> Option<&Manifest> {
+        self.stored.last()
+    }
+
+    fn send(&self, to: NodeId, message: Message) -> Effect {
+        Effect::Send(Envelope { from: self.me, to, message })
+    }
+
+    fn covers(&self, upto: Slot) -> bool {
+        self.newest().is_some_and(|newest| newest.upto >= upto)
+    }
+
+    /// A peer has cut what the learner asked it for, and offers a snapshot.
+    fn behind(&mut self, now: Time, peer: NodeId, upto: Slot) {
+        if self.covers(upto) || self.fetching.is_some() {
+            return;
+        }
+        let (snapshot, offset, pull_at) = (None, 0, Some(now));
+        let fetching = Fetching { peer, upto, snapshot, offset, pull_at, pulled: now, grown: now };
+        self.fetching = Some(fetching);
+    }
+
+    /// Hands out a piece: of the snapshot that is asked for, or the beginning of the newest.
+    fn pulled(&mut self, to: NodeId, upto: Slot, offset: u64, out: &mut Vec<Effect>) {
+        let asked = self.stored.iter().find(|stored| stored.upto == upto);
+        let found = asked.map(|stored| (stored, offset));
+        let Some((snapshot, offset)) = found.or(self.newest().map(|newest| (newest, 0))) else {
+            return;
+        };
+        let bytes = snapshot.bytes.saturating_sub(offset).min(self.options.piece_bytes);
+        if bytes > 0 {
+            let snapshot = snapshot.clone();
+            out.push(Effect::ReadPiece { to, snapshot, offset, bytes });
+        }
+    }
+
+    /// Takes the piece that was asked for, and nothing else.
+    fn piece(
+        &mut self,
+        from: NodeId,
+        (snapshot, offset): (Manifest, u64),
+        bytes: bytes::Bytes,
+        out: &mut Vec<Effect>,
+    ) {
+        let end = offset.saturating_add(bytes.len() as u64);
+        let sound = !bytes.is_empty()
+            && end <= snapshot.bytes
+            && snapshot.bytes <= self.options.snapshot_bytes_max
+            && !self.covers(snapshot.upto);
+        let Some(fetching) = &mut self.fetching else { return };
+        if !sound || fetching.peer != from || fetching.pull_at.is_none() {
+            self.dropped += u64::from(!sound);
+            return;
+        }
+        let same = fetching.snapshot.as_ref() == Some(&snapshot);
+        if (same && offset == fetching.offset) || (!same && offset == 0) {
+            fetching.upto = snapshot.upto;
+            fetching.snapshot = Some(snapshot.clone());
+            fetching.offset = offset;
+            fetching.pull_at = None;
+            out.push(Effect::KeepPiece { snapshot, offset, bytes });
+        }
+    }
+
+    /// So much of a snapshot is written here; nothing, if it was spoiled.
+    fn kept(&mut self, now: Time, upto: Slot, offset: u64) {
+        let ArchiveOptions { piece_bytes, bytes_per_second, .. } = &self.options;
+        let micros = piece_bytes.saturating_mul(1_000_000) / (*bytes_per_second).max(1);
+        let piece = Duration::from_micros(micros);
+        let Some(fetching) = self.fetching.as_mut().filter(|fetching| fetching.upto == upto) else {
+            return;
+        };
+        if offset == 0 {
+            self.fetching = None;
+            return;
+        }
+        fetching.offset = offset;
+        fetching.grown = now;
+        let whole = fetching.snapshot.as_ref().is_some_and(|snapshot| offset >= snapshot.bytes);
+        fetching.pull_at = (!whole).then(|| fetching.pulled.after(piece).max(now));
+    }
+
+    fn stored(&mut self, stored: Vec<Manifest>, out: &mut Vec<Effect>) {
+        self.stored = stored;
+        let (Some(oldest), Some(newest)) = (self.stored.first(), self.stored.last()) else {
+            return;
+        };
+        let (oldest, upto) = (oldest.upto, newest.upto);
+        if self.fetching.as_ref().is_some_and(|fetching| fetching.upto <= upto) {
+            self.fetching = None;
+        }
+        out.push(self.send(self.me, Message::Inside(Inside::Saved { upto, oldest })));
+    }
+
+    /// Does what is due.
+    fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(fetching) = &mut self.fetching else { return };
+        if fetching.grown.after(self.options.patience) <= now {
+            self.fetching = None;
+            return;
+        }
+        if fetching.pull_at.is_some_and(|due| due <= now) {
+            fetching.pulled = now;
+            fetching.pull_at = Some(now.after(self.options.retry));
+            let (peer, upto, offset) = (fetching.peer, fetching.upto, fetching.offset);
+            let pull = Message::Archive(ArchiveMessage::Pull { upto, offset });
+            out.push(self.send(peer, pull));
+        }
+    }
+}
+
+impl Role for Archive {
+    fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Message(from, Message::Archive(message)) => match message {
+                ArchiveMessage::Pull { upto, offset } => self.pulled(from, upto, offset, out),
+                ArchiveMessage::Piece { snapshot, offset, bytes } => {
+                    self.piece(from, (snapshot, offset), bytes, out);
+                }
+            },
+            Input::Message(_, Message::Inside(inside)) => match inside {
+                Inside::Behind { peer, upto } => self.behind(now, peer, upto),
+                Inside::Kept { upto, offset } => self.kept(now, upto, offset),
+                Inside::Stored { snapshots } => self.stored(snapshots, out),
+                _ => {}
+            },
+            Input::Message(..) | Input::Timeout => {}
+        }
+        self.tick(now, out);
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let fetching = self.fetching.as_ref()?;
+        let end = fetching.grown.after(self.options.patience);
+        Some(fetching.pull_at.map_or(end, |pull_at| pull_at.min(end)))
+    }
+
+    fn describe(&self, status: &mut Status) {
+        status.saved = self.newest().map_or(Slot(0), |newest| Slot(newest.upto.0 - 1));
+        status.dropped += self.dropped;
+    }
+}

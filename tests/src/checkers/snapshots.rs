@@ -1,0 +1,83 @@
+//! Nothing is cut before it is saved: the log of a node with a replica is cut below a slot only if
+//! a synced snapshot of that node covers everything below, and that of a node without one only if
+//! enough others have such a snapshot.
+
+use std::collections::BTreeMap;
+
+use paxos_core::{Membership, NodeId, Record, Slot};
+
+/// Watches what is stored, and what is cut.
+#[derive(Debug)]
+pub struct Snapshots {
+    membership: Membership,
+    /// The first slot that the newest stored snapshot of each node does not cover.
+    stored: BTreeMap<NodeId, Slot>,
+}
+
+impl Snapshots {
+    /// A checker for one membership.
+    pub fn new(membership: Membership) -> Self {
+        Snapshots { membership, stored: BTreeMap::new() }
+    }
+
+    /// A node's disk holds a snapshot of every slot below, synced.
+    pub fn stored(&mut self, node: NodeId, upto: Slot) {
+        let known = self.stored.entry(node).or_default();
+        *known = upto.max(*known);
+    }
+
+    /// A node's disk holds the record, synced.
+    ///
+    /// # Errors
+    /// What is violated, in words.
+    pub fn synced(&self, node: NodeId, record: &Record) -> Result<(), String> {
+        match record {
+            Record::Trimmed(below) | Record::Head { trimmed: below, .. } => self.cut(node, *below),
+            _ => Ok(()),
+        }
+    }
+
+    /// A node has cut its log.
+    ///
+    /// # Errors
+    /// What is violated, in words.
+    pub fn cut(&self, node: NodeId, below: Slot) -> Result<(), String> {
+        let covers = |node: &NodeId| self.stored.get(node).is_some_and(|upto| *upto >= below);
+        let learners: Vec<_> = self.membership.learners().collect();
+        let enough = if learners.contains(&node) {
+            covers(&node)
+        } else {
+            let covered = learners.iter().filter(|node| covers(node)).count() as u64;
+            covered >= self.membership.snapshot_replicas
+        };
+        if enough || below <= Slot::FIRST {
+            return Ok(());
+        }
+        Err(format!("snapshots: {node} cuts its log below {below}, which is in no snapshot"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paxos_core::MemberRole;
+
+    #[test]
+    fn what_is_cut_too_early_is_seen() {
+        let voters = (1..=3).map(|id| (NodeId(id), String::new()));
+        let mut membership = Membership::of_voters(voters).unwrap();
+        if let Some(member) = membership.members.get_mut(&NodeId(3)) {
+            member.role = MemberRole::Witness;
+        }
+        membership.snapshot_replicas = 2;
+        let mut checker = Snapshots::new(membership);
+        checker.stored(NodeId(1), Slot(9));
+        assert!(checker.cut(NodeId(1), Slot(9)).is_ok());
+        assert!(checker.cut(NodeId(1), Slot(10)).is_err());
+        assert!(checker.cut(NodeId(2), Slot(2)).is_err());
+        assert!(checker.synced(NodeId(3), &Record::Trimmed(Slot(9))).is_err());
+        checker.stored(NodeId(2), Slot(12));
+        assert!(checker.synced(NodeId(3), &Record::Trimmed(Slot(9))).is_ok());
+        assert!(checker.cut(NodeId(3), Slot(10)).is_err());
+    }
+}
