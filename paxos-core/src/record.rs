@@ -81,18 +81,21 @@ pub struct Recovered {
     pub incarnation: u64,
     /// The newest known run of each peer.
     pub peers: BTreeMap<NodeId, PeerRun>,
-    /// The acceptance of the highest ballot in each slot.
+    /// The acceptance of the highest ballot in each slot that is not cut.
     pub accepted: BTreeMap<Slot, (Ballot, Value)>,
     marks: BTreeMap<Slot, (Ballot, Option<Value>)>,
 }
 
 impl Recovered {
     /// Takes one more record in.
+    ///
+    /// Invariant: nothing is held of a slot below the cut, be its record before the cut or behind
+    /// it. What a segment that was kept for its later slots still has of them is not reported.
     pub fn absorb(&mut self, record: Record) {
         match record {
             Record::Head { promised, trimmed, incarnation, peers } => {
                 self.promised = self.promised.max(promised);
-                self.cut(trimmed);
+                self.trim(trimmed);
                 self.incarnation = self.incarnation.max(incarnation);
                 peers.into_iter().for_each(|(node, run)| self.meet(node, run));
             }
@@ -111,12 +114,12 @@ impl Recovered {
                     *known = (ballot, value);
                 }
             }
-            Record::Trimmed(slot) => self.cut(slot),
+            Record::Trimmed(slot) => self.trim(slot),
             Record::Peer { node, run } => self.meet(node, run),
         }
     }
 
-    fn cut(&mut self, below: Slot) {
+    fn trim(&mut self, below: Slot) {
         if below > self.trimmed {
             self.trimmed = below;
             self.accepted = self.accepted.split_off(&below);
@@ -188,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_gone_whenever_it_comes() {
-        let early = [accepted(1, 1), accepted(2, 1), chosen(1, 1), Record::Trimmed(Slot(2))];
-        let late = [accepted(1, 9), chosen(1, 9), Record::Trimmed(Slot(1))];
-        let recovered = recovered(early.into_iter().chain(late));
-        assert_eq!(recovered.trimmed, Slot(2));
-        assert_eq!(recovered.accepted.keys().copied().collect::<Vec<_>>(), [Slot(2)]);
-        assert_eq!(recovered.promised, ballot(9), "an acceptance that is cut was a promise still");
-        assert!(recovered.chosen(Slot(1)).is_empty());
+    fn what_is_cut_is_neither_held_nor_taken_in_again_but_its_promise_is() {
+        let log = [accepted(1, 1), accepted(2, 1), accepted(3, 1), chosen(1, 1), chosen(2, 1)];
+        let cut = Record::Trimmed(Slot(3));
+        let behind = [chosen(3, 1), accepted(2, 9), chosen(2, 9)];
+        let recovered = recovered(log.into_iter().chain([cut]).chain(behind));
+        assert_eq!(recovered.promised, ballot(9));
+        assert_eq!(recovered.accepted.keys().copied().collect::<Vec<_>>(), [Slot(3)]);
+        assert_eq!(recovered.chosen(Slot(3)).keys().copied().collect::<Vec<_>>(), [Slot(3)]);
     }
 
     #[test]

@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod crash;
+mod cut;
 mod damage;
 mod directory;
 mod format;
+mod golden;
+mod inspect;
 mod roles;
 mod snapshots;
 mod story;

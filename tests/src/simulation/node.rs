@@ -68,7 +68,7 @@ impl Host {
         now: Time,
         plant: &mut dyn Plant,
     ) -> Result<(Running, Recovered), String> {
-        let options = LogOptions { segment_bytes: SEGMENT };
+        let options = LogOptions { segment_bytes: SEGMENT, ..LogOptions::default() };
         let disk = plant.disk(self.me, &self.disk);
         let (log, mut recovered, _) =
             Log::open(disk, CLUSTER, self.me, options).map_err(|error| error.to_string())?;
