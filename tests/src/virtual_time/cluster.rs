@@ -1,7 +1,7 @@
 //! A cluster whose nodes can be started, crashed, cut off and healed.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use paxos_actors::log::{
 };
 use paxos_actors::observer::{Observer, Shown};
 use paxos_actors::{Failure, Ground, Node, NodeConfig, StartError, Writes};
-use paxos_core::{Membership, NodeId, Random, Recovered};
+use paxos_core::{Membership, NodeId, Random, Recovered, Time};
 use paxos_net::{Client, ClientConfig, ClusterFile, Entropy, Network};
 use tokio::time::{Instant, timeout_at};
 
@@ -375,10 +375,13 @@ impl Cluster {
     /// # Errors
     /// That is its errors.
     pub async fn check(&mut self) -> Result<(), String> {
-        match timeout_at(Instant::now(), self.failure()).await {
-            Ok((node, failure)) => Err(format!("{node}: {failure}")),
-            Err(_) => self.verdict(),
-        }
+        let failed = tokio::select! {
+            biased;
+            failed = self.failure() => Some(failed),
+            () = ready(()) => None,
+        };
+        let failed = failed.map(|(node, failure)| format!("{node}: {failure}"));
+        failed.map_or_else(|| self.verdict(), Err)
     }
 
     fn verdict(&self) -> Result<(), String> {
@@ -428,7 +431,8 @@ fn observer(
     Arc::new(move |shown: &Shown<'_>| {
         if observed.load(Ordering::Relaxed) {
             trace.event(&name, shown, || words(shown));
-            lock(&watch).sees(node, shown);
+            let now = Time(trace.elapsed().as_micros() as u64);
+            lock(&watch).sees(now, node, shown);
         }
     })
 }
