@@ -334,7 +334,7 @@ impl<S: StateMachine> Node<S> {
             ClientConfig { via: Some(address.clone()), ..ClientConfig::new(cluster, credentials) };
         let client = Client::new_on(client, &network)
             .map_err(|error| StartError::System { what: "client", reason: error.to_string() })?;
-        let now = clock.now();
+        let now = wires.clock.now();
         let seed = draw(&network.entropy)?;
         let threads = matches!(writes, Writes::Thread);
         let log = LogActor::new(log, lock, writes, wires.clone())

@@ -76,7 +76,7 @@ impl<R: Role + Unpin + 'static> RoleActor<R> {
             }
             context.cancel_future(handle);
         }
-        let delay = deadline.since(self.wires.clock.now());
+        let delay = self.wires.clock.until(deadline);
         let handle = context.run_later(delay, |actor, context| {
             actor.timer = None;
             let now = actor.wires.clock.now();

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use paxos_core::batch::{BATCH_MAX, COMMAND_MAX};
 use paxos_core::message::{AcceptedValue, Promise};
 use paxos_core::{
-    AcceptorMessage, AcceptorOptions, Ballot, Batch, ClusterId, Heartbeat, LeadershipMessage,
-    LearnerMessage, LearnerOptions, Membership, Message, NodeId, Operation, Outcome,
-    ProposerMessage, Reconfigure, SessionId, Slot, Time, Value,
+    AcceptorMessage, AcceptorOptions, ArchiveMessage, Ballot, Batch, ClusterId, Heartbeat,
+    LeadershipMessage, LearnerMessage, LearnerOptions, Manifest, Membership, Message, NodeId,
+    Operation, Outcome, ProposerMessage, Reconfigure, SessionId, Slot, Time, Value,
 };
 use paxos_net::codec::Codec;
 use paxos_net::frame::{self, CLIENT_FRAME_MAX, PEER_FRAME_MAX};
@@ -233,8 +233,15 @@ fn golden_bytes_of_messages() {
             next: Slot(9),
             saved: Slot(0),
         })),
-        &[3, 0, 7, 1, 0xac, 2, 0, 1, 3, 2, 1, 9],
-        r#"{"Leadership":{"Heartbeat":{"incarnation":7,"sequence":1,"sent":300,"leading":null,"hears":{"round":3,"node":2,"incarnation":1},"next":9}}}"#,
+        &[3, 0, 7, 1, 0xac, 2, 0, 1, 3, 2, 1, 9, 0],
+        r#"{"Leadership":{"Heartbeat":{"incarnation":7,"sequence":1,"sent":300,"leading":null,"hears":{"round":3,"node":2,"incarnation":1},"next":9,"saved":0}}}"#,
+    );
+    let snapshot = Manifest { upto: Slot(9), bytes: 300, crc32c: 5 };
+    let bytes = Bytes::from_static(b"hello");
+    golden(
+        &Message::Archive(ArchiveMessage::Piece { snapshot, offset: 7, bytes }),
+        b"\x04\x01\x09\xac\x02\x05\x07\x05hello",
+        r#"{"Archive":{"Piece":{"snapshot":{"upto":9,"bytes":300,"crc32c":5},"offset":7,"bytes":"aGVsbG8="}}}"#,
     );
 }
 

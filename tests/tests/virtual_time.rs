@@ -2,6 +2,7 @@
 //! harness by using it.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -16,18 +17,22 @@ const SEEDS: std::ops::Range<u64> = 0..12;
 
 #[test]
 fn seeds_keep_every_promise_and_repeat_exactly() {
-    let mut faults = (0, 0, 0);
+    let mut faults = BTreeMap::<String, u64>::new();
     for seed in SEEDS {
         let report = run(seed, Printed::Nothing);
         assert_eq!(report.broken, None, "seed {seed}");
         assert!(report.answered > 10, "seed {seed}: only {} answers", report.answered);
-        faults =
-            (faults.0 + report.crashes, faults.1 + report.cuts, faults.2 + report.traffic.lost);
+        for (kind, count) in report.faults.by_kind() {
+            *faults.entry(kind).or_default() += count;
+        }
         if seed < 3 {
             assert_eq!(run(seed, Printed::Nothing), report, "seed {seed} a second time");
         }
     }
-    assert!(faults.0 > 10 && faults.1 > 10 && faults.2 > 100, "hardly any faults: {faults:?}");
+    for kind in ["Crash", "Cut", "Jump", "SyncFails", "DiskFull", "Rot", "DiskLost"] {
+        assert!(faults.contains_key(kind), "no {kind}: {faults:?}");
+    }
+    assert!(faults["datagrams lost"] > 100 && faults["syncs slowed"] > 10, "{faults:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Runs seeds of the actor graph in virtual time; see [`paxos_tests::virtual_time`].
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -27,10 +28,11 @@ fn main() -> ExitCode {
 /// Tells the whole story of a seed.
 fn one(seed: u64, printed: Printed) -> ExitCode {
     let report = run(seed, printed);
-    let Report { answered, slots, leaders, crashes, cuts, events, lasted, hash, .. } = &report;
+    let Report { answered, slots, leaders, events, lasted, hash, .. } = &report;
     println!(
-        "{answered} operations answered, {slots} slots, {leaders} leaders, {crashes} crashes, \
-         {cuts} cuts, {events} events in {lasted:?} of virtual time"
+        "{answered} operations answered, {slots} slots, {leaders} leaders, {events} events in \
+         {lasted:?} of virtual time; {}",
+        words(report.faults.by_kind())
     );
     match &report.broken {
         None => {
@@ -45,12 +47,19 @@ fn one(seed: u64, printed: Printed) -> ExitCode {
     }
 }
 
+/// Faults by kind.
+fn words(faults: impl IntoIterator<Item = (String, u64)>) -> String {
+    let faults = faults.into_iter().map(|(kind, count)| format!("{kind} {count}"));
+    faults.collect::<Vec<_>>().join(", ")
+}
+
 /// What seeds come to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Sums {
     operations: u64,
-    crashes: u64,
-    cuts: u64,
+    slots: u64,
+    /// Faults that happened, by kind.
+    faults: BTreeMap<String, u64>,
     millis: u64,
 }
 
@@ -58,24 +67,29 @@ impl Program for Sums {
     const NAME: &str = "virtual";
 
     fn run(seed: u64) -> Result<Self, String> {
-        let Report { answered, crashes, cuts, lasted, broken, .. } = run(seed, Printed::Nothing);
+        let Report { answered, slots, faults, lasted, broken, .. } = run(seed, Printed::Nothing);
         broken.map_or(Ok(()), Err)?;
-        Ok(Sums { operations: answered as u64, crashes, cuts, millis: lasted.as_millis() as u64 })
+        Ok(Sums {
+            operations: answered as u64,
+            slots: slots as u64,
+            faults: faults.by_kind().collect(),
+            millis: lasted.as_millis() as u64,
+        })
     }
 
     fn add(&mut self, other: Self) {
         self.operations += other.operations;
-        self.crashes += other.crashes;
-        self.cuts += other.cuts;
+        self.slots += other.slots;
         self.millis += other.millis;
+        for (kind, count) in other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
     }
 
     fn words(&self, _: Rate) -> String {
-        let Sums { operations, crashes, cuts, millis } = self;
+        let Sums { operations, slots, faults, millis } = self;
         let hours = *millis as f64 / 3_600_000.0;
-        format!(
-            "{hours:.2} virtual hours, {operations} client operations, crashes {crashes}, cuts \
-             {cuts}"
-        )
+        let faults = words(faults.clone());
+        format!("{hours:.2} virtual hours, {operations} client operations, {slots} slots; {faults}")
     }
 }

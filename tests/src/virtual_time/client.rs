@@ -1,5 +1,6 @@
 //! Clients of a run: light clients that add to a counter and read it, and remember what they saw.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,29 +19,38 @@ pub struct Crowd {
     trace: Trace,
     clients: Vec<Client>,
     history: Arc<Mutex<Vec<Call>>>,
+    dismissed: Arc<AtomicBool>,
     tasks: JoinSet<()>,
 }
 
 impl Crowd {
     /// Nobody yet.
     pub fn new(trace: Trace) -> Self {
-        Crowd { trace, clients: Vec::new(), history: Arc::default(), tasks: JoinSet::new() }
+        let (clients, tasks) = (Vec::new(), JoinSet::new());
+        Crowd { trace, clients, history: Arc::default(), dismissed: Arc::default(), tasks }
     }
 
-    /// Adds a client that has so many operations before it, with pauses up to `pause` between them.
+    /// Adds a client that works until it is dismissed and has done so many operations, with pauses
+    /// up to `pause` between them.
     pub fn join(&mut self, client: Client, operations: u64, pause: Duration, seed: u64) {
         let one = Worker {
             name: format!("client/{}", self.clients.len()),
             client: client.clone(),
             trace: self.trace.clone(),
             history: self.history.clone(),
+            dismissed: self.dismissed.clone(),
             random: Random::new(seed),
         };
         self.clients.push(client);
         self.tasks.spawn(one.work(operations, pause));
     }
 
-    /// Waits until all have done everything.
+    /// From now on nobody need do more than was asked.
+    pub fn dismiss(&self) {
+        self.dismissed.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until all are done.
     pub async fn done(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
@@ -63,12 +73,15 @@ struct Worker {
     client: Client,
     trace: Trace,
     history: Arc<Mutex<Vec<Call>>>,
+    dismissed: Arc<AtomicBool>,
     random: Random,
 }
 
 impl Worker {
     async fn work(mut self, operations: u64, pause: Duration) {
-        for _ in 0..operations {
+        let mut left = operations;
+        while left > 0 || !self.dismissed.load(Ordering::Relaxed) {
+            left = left.saturating_sub(1);
             if self.random.below(4) == 0 {
                 self.read().await;
             } else {

@@ -1,25 +1,33 @@
 //! A cluster whose nodes can be started, crashed, cut off and healed.
 
 use std::collections::BTreeMap;
-use std::future::ready;
+use std::future::{poll_fn, ready};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use paxos_actors::clock::Clock;
-use paxos_actors::log::{self, DataIdentity, Log, LogOptions, MemoryDisk};
+use paxos_actors::clock::{Clock, RuntimeClock};
+use paxos_actors::log::{
+    self, DataIdentity, Faults, Log, LogError, LogOptions, MemoryDisk, Operation, SECTOR,
+    SnapshotError,
+};
 use paxos_actors::observer::{Observer, Shown};
-use paxos_actors::{Ground, Node, NodeConfig, Writes};
-use paxos_core::{Membership, NodeId, Random, Recovered};
+use paxos_actors::{Failure, Ground, Node, NodeConfig, StartError, Writes};
+use paxos_core::{Membership, NodeId, Random, Recovered, Time};
 use paxos_net::{Client, ClientConfig, ClusterFile, Entropy, Network};
+use tokio::time::{Instant, timeout_at};
 
+use super::plan::Setup;
 use super::switch::{Host, Switch};
+use super::syncs::Syncs;
 use super::trace::Trace;
 use super::vault::{self, CLUSTER};
 use super::watch::Watch;
-use crate::simulation::Sum;
+use crate::simulation::{Sum, Trouble};
 
 /// The port of all nodes.
 const PORT: u16 = 7400;
@@ -29,6 +37,9 @@ const SEGMENT_BYTES: u64 = 64 << 10;
 
 /// Small, so that snapshots are made, and what a node missed may be in a snapshot only.
 const SNAPSHOT_BYTES: u64 = 2 << 10;
+
+/// Clocks of different epochs differ by up to this, about twelve days.
+const EPOCHS: Duration = Duration::from_secs(1 << 20);
 
 /// A cluster on a switch of its own.
 pub struct Cluster {
@@ -40,12 +51,18 @@ pub struct Cluster {
     watch: Arc<Mutex<Watch>>,
     nodes: BTreeMap<NodeId, Home>,
     random: Random,
-    sync: Duration,
+    syncs: Syncs,
+    torn: u64,
 }
 
 /// A node's machine: what is left when the node is not running.
 struct Home {
     disk: Arc<Mutex<MemoryDisk>>,
+    clock: RuntimeClock,
+    /// What its disk will do wrong at the next write or sync: the node must then stop.
+    spoilt: Option<Trouble>,
+    /// Its disk was damaged, or is gone: the node must not come back.
+    damaged: bool,
     running: Option<Running>,
 }
 
@@ -56,24 +73,40 @@ struct Running {
 }
 
 impl Cluster {
-    /// Formats the disks of `count` nodes, none of which runs yet. A sync takes up to `sync`.
+    /// Formats the disks of `count` voters, none of which runs yet. A sync takes up to `sync`.
+    ///
+    /// # Errors
+    /// In words; only if there are more nodes than certificates, or none.
+    pub fn new(count: u64, seed: u64, sync: Duration, trace: Trace) -> Result<Self, String> {
+        Self::of(&Setup::of_voters(count, sync)?, seed, trace)
+    }
+
+    /// Formats the disks of the nodes, none of which runs yet.
     ///
     /// # Errors
     /// In words; only if there are more nodes than certificates.
-    pub fn new(count: u64, seed: u64, sync: Duration, trace: Trace) -> Result<Self, String> {
+    pub fn of(setup: &Setup, seed: u64, trace: Trace) -> Result<Self, String> {
         let mut random = Random::new(seed);
-        let addresses = |node| (NodeId(node), format!("{}:{PORT}", address_of(NodeId(node))));
-        let nodes: BTreeMap<_, _> = (1..=count).map(addresses).collect();
+        let address = |node| (node, format!("{}:{PORT}", address_of(node)));
+        let nodes: BTreeMap<_, _> = setup.quorums.acceptors().map(address).collect();
         let mut file = ClusterFile::new(CLUSTER, nodes.clone());
         file.log.segment_bytes = SEGMENT_BYTES;
         file.snapshots.every_bytes = SNAPSHOT_BYTES;
+        file.net.codec = setup.codec;
         let genesis = Membership::of_voters(nodes).map_err(|error| error.to_string())?;
+        let genesis = Membership { quorums: setup.quorums.clone(), ..genesis };
         let mut homes = BTreeMap::new();
         for node in file.nodes.keys().copied() {
             let mut disk = MemoryDisk::new().shared();
             let identity = DataIdentity { cluster: CLUSTER, node, genesis: genesis.clone() };
             log::format(&mut disk, &identity).map_err(|error| error.to_string())?;
-            homes.insert(node, Home { disk, running: None });
+            let rate = if setup.drift { 500 + random.below(1001) } else { 1000 };
+            let clock = RuntimeClock::new(trace.since(), rate);
+            if setup.drift {
+                clock.jump(random.duration_below(EPOCHS));
+            }
+            let home = Home { disk, clock, spoilt: None, damaged: false, running: None };
+            homes.insert(node, home);
         }
         Ok(Cluster {
             switch: Switch::new(random.draw(), trace.clone()),
@@ -82,13 +115,30 @@ impl Cluster {
             watch: Arc::new(Mutex::new(Watch::new(genesis.quorums))),
             nodes: homes,
             random,
-            sync,
+            syncs: Syncs::new(setup.sync, setup.slow_syncs),
+            torn: 0,
         })
     }
 
     /// All nodes, running or not.
     pub fn nodes(&self) -> Vec<NodeId> {
         self.nodes.keys().copied().collect()
+    }
+
+    /// The nodes whose disks nobody has damaged.
+    pub fn sound(&self) -> Vec<NodeId> {
+        let sound = self.nodes.iter().filter(|(_, home)| !home.damaged);
+        sound.map(|(node, _)| *node).collect()
+    }
+
+    /// How many crashes lost something that was not synced.
+    pub fn torn(&self) -> u64 {
+        self.torn
+    }
+
+    /// How many syncs took much longer than they should.
+    pub fn slowed(&self) -> u64 {
+        self.syncs.slowed()
     }
 
     /// Whether a node runs.
@@ -101,26 +151,28 @@ impl Cluster {
         lock(&self.watch)
     }
 
-    /// Starts a node that is not running.
+    /// Starts a node that is not running. One whose disk was damaged must refuse to start, and
+    /// stays down.
     ///
     /// # Errors
-    /// Why it did not start, in words.
+    /// Why it did not start, or that it should not have, in words.
     pub fn start(&mut self, node: NodeId) -> Result<(), String> {
         self.trace.event(&node.to_string(), &"start", || "starts".to_owned());
         let host = self.switch.host(address_of(node));
         let home = self.nodes.get_mut(&node).ok_or("there is no such node")?;
-        let recovered = read(node, &home.disk)?;
-        lock(&self.watch).starts(node, &recovered);
+        if !home.damaged {
+            let recovered = read(node, &home.disk)?;
+            lock(&self.watch).starts(node, &recovered);
+        }
         let observed = Arc::new(AtomicBool::new(true));
         let observer = observer(node, &self.trace, &self.watch, &observed);
-        let (mut delays, upto) = (Random::new(self.random.draw()), self.sync);
         let ground = Ground {
             credentials: vault::of_node(node),
             disk: Box::new(home.disk.clone()),
             snapshots: Box::new(home.disk.clone()),
             lock: None,
-            writes: Writes::Delayed(Box::new(move || delays.duration_below(upto))),
-            clock: Clock::Runtime(self.trace.since()),
+            writes: Writes::Delayed(self.syncs.of_a_disk(self.random.draw())),
+            clock: Clock::Runtime(home.clock.clone()),
             network: Network {
                 sockets: Arc::new(host.clone()),
                 entropy: Entropy::seeded(self.random.draw()),
@@ -129,13 +181,25 @@ impl Cluster {
         };
         let config =
             NodeConfig { cluster: self.file.clone(), node, folder: PathBuf::new(), bind: None };
-        let started = Node::start_on(ground, config).map_err(|error| error.to_string())?;
-        home.running = Some(Running { node: started, host, observed });
-        Ok(())
+        match Node::start_on(ground, config) {
+            Ok(_) if home.damaged => Err(format!("recovery: {node} starts from a damaged disk")),
+            Ok(started) => {
+                home.running = Some(Running { node: started, host, observed });
+                Ok(())
+            }
+            Err(StartError::Open(refusal)) if home.damaged => {
+                let refusal = refusal.to_string();
+                let words = || format!("does not start: {refusal}");
+                self.trace.event(&node.to_string(), &refusal, words);
+                host.unplug();
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Takes a node's power: not a word leaves it, and its disk keeps what was synced, and of the
-    /// rest what chance decides.
+    /// rest what chance decides. The disk works again when the node is started.
     pub fn crash(&mut self, node: NodeId) {
         let Some(home) = self.nodes.get_mut(&node) else { return };
         let Some(Running { node: actors, host, observed }) = home.running.take() else { return };
@@ -143,10 +207,70 @@ impl Cluster {
         observed.store(false, Ordering::Relaxed);
         host.unplug();
         // What still runs of the node writes to a disk that nobody will read.
-        let mut survivor = lock(&home.disk).clone();
+        let before = lock(&home.disk).clone();
+        let mut survivor = before.clone();
+        survivor.faults = Faults::default();
         survivor.crash(|bound| self.random.below(bound));
+        let lost = |name: &String| before.contents(name) != survivor.contents(name);
+        self.torn += u64::from(before.names().iter().any(lost));
+        home.spoilt = None;
         home.disk = survivor.shared();
         drop(actors);
+    }
+
+    /// From now on the disk of a running node has no room, or fails its next sync: the node must
+    /// stop at once when it finds out.
+    pub fn spoil(&mut self, node: NodeId, trouble: Trouble) {
+        let Some(home) = self.nodes.get_mut(&node) else { return };
+        if home.running.is_none() || home.spoilt.is_some() {
+            return;
+        }
+        self.trace.event(&node.to_string(), &trouble, || format!("-- {trouble:?}"));
+        home.spoilt = Some(trouble);
+        lock(&home.disk).faults = Faults {
+            fail_next_sync: trouble == Trouble::SyncFails,
+            no_space: trouble == Trouble::DiskFull,
+            ..Faults::default()
+        };
+    }
+
+    /// Stops a node in peace, with everything marked as synced, and damages its disk for good.
+    pub async fn damage(&mut self, node: NodeId, trouble: Trouble, random: &mut Random) {
+        if let Some(home) = self.nodes.get_mut(&node) {
+            home.spoilt = None;
+            lock(&home.disk).faults = Faults::default();
+        }
+        self.stop(node).await;
+        self.trace.event(&node.to_string(), &trouble, || format!("-- {trouble:?}"));
+        let Some(home) = self.nodes.get_mut(&node) else { return };
+        home.damaged = true;
+        let mut disk = lock(&home.disk);
+        let names = disk.names();
+        let Some(name) = names.iter().find(|name| name.ends_with(".seg")) else { return };
+        // The first frame of a segment begins behind its seal; its header is never zero.
+        let header = SECTOR..SECTOR + 32;
+        match trouble {
+            Trouble::DiskLost => names.iter().for_each(|name| disk.delete(name)),
+            Trouble::Misdirected => {
+                let mut bytes = disk.contents(name).map(<[u8]>::to_vec).unwrap_or_default();
+                let from = header.start + 1 + random.below(256) as usize;
+                bytes.copy_within(from..from + header.len(), header.start);
+                disk.overwrite(name, bytes);
+            }
+            _ => {
+                let at = header.start + random.below(header.len() as u64) as usize;
+                disk.flip(name, at, random.below(8) as u32);
+            }
+        }
+    }
+
+    /// A node's clock jumps ahead.
+    pub fn jump(&mut self, node: NodeId, by: Duration) {
+        if let Some(home) = self.nodes.get(&node) {
+            let words = || format!("-- its clock jumps by {by:?}");
+            self.trace.event(&node.to_string(), &("jump", by), words);
+            home.clock.jump(by);
+        }
     }
 
     /// Stops a node as an operator does.
@@ -187,10 +311,15 @@ impl Cluster {
         self.switch.mend(address_of(from), address_of(to));
     }
 
-    /// Undoes every cut, and the weather is fair.
-    pub fn heal(&self) {
+    /// Undoes every cut, the weather is fair, and disks work that are not damaged.
+    pub fn heal(&mut self) {
         self.trace.event("network", &"heal", || "is healed".to_owned());
         self.switch.heal();
+        self.syncs.heal();
+        for home in self.nodes.values_mut() {
+            home.spoilt = None;
+            lock(&home.disk).faults = Faults::default();
+        }
     }
 
     /// A light client on a host of its own; `via`: that talks to one node only.
@@ -209,32 +338,78 @@ impl Cluster {
         Client::new_on(config, &network).map_err(|error| error.to_string())
     }
 
+    /// Lets time pass, or less of it: until a node stops by itself because its disk failed, as it
+    /// must. That node is then down.
+    ///
+    /// # Errors
+    /// The first promise that was broken, or the first node that stopped for no such reason.
+    pub async fn pass(&mut self, until: Instant) -> Result<Option<(NodeId, Trouble)>, String> {
+        let stopped = timeout_at(until, self.failure()).await;
+        self.verdict()?;
+        let Ok((node, failure)) = stopped else { return Ok(None) };
+        let expected = self.nodes.get(&node).and_then(|home| home.spoilt);
+        let found = match failure {
+            Failure::Log(LogError::Sync { .. }) => Some(Trouble::SyncFails),
+            Failure::Log(LogError::NoSpace { .. }) => Some(Trouble::DiskFull),
+            Failure::Snapshot(SnapshotError::Disk(error)) if error.is_no_space() => {
+                Some(Trouble::DiskFull)
+            }
+            Failure::Snapshot(SnapshotError::Disk(error)) if error.operation == Operation::Sync => {
+                Some(Trouble::SyncFails)
+            }
+            _ => None,
+        };
+        let Some(trouble) = found.filter(|_| found == expected) else {
+            return Err(format!("{node}: {failure}"));
+        };
+        let words = || format!("stops: {failure}");
+        self.trace.event(&node.to_string(), &failure.to_string(), words);
+        self.crash(node);
+        Ok(Some((node, trouble)))
+    }
+
+    /// Waits for the first node that stops by itself.
+    async fn failure(&mut self) -> (NodeId, Failure) {
+        poll_fn(|context| {
+            for (node, home) in &mut self.nodes {
+                let Some(running) = &mut home.running else { continue };
+                if let Poll::Ready(failure) = pin!(running.node.failed()).poll(context) {
+                    return Poll::Ready((*node, failure));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
     /// The first promise that was broken, or the first node that gave up by itself.
     ///
     /// # Errors
     /// That is its errors.
     pub async fn check(&mut self) -> Result<(), String> {
-        for (node, home) in &mut self.nodes {
-            let Some(running) = &mut home.running else { continue };
-            tokio::select! {
-                biased;
-                failure = running.node.failed() => return Err(format!("{node}: {failure}")),
-                () = ready(()) => {}
-            }
-        }
+        let failed = tokio::select! {
+            biased;
+            failed = self.failure() => Some(failed),
+            () = ready(()) => None,
+        };
+        let failed = failed.map(|(node, failure)| format!("{node}: {failure}"));
+        failed.map_or_else(|| self.verdict(), Err)
+    }
+
+    fn verdict(&self) -> Result<(), String> {
         self.watch().broken().map_or(Ok(()), |broken| Err(broken.to_owned()))
     }
 
-    /// What the disks hold when no node runs any more, checked once more.
+    /// What the sound disks hold when no node runs any more, checked once more.
     ///
     /// # Errors
     /// What cannot be read, in words.
     pub fn check_disks(&self) -> Result<(), String> {
-        for (node, home) in &self.nodes {
+        for (node, home) in self.nodes.iter().filter(|(_, home)| !home.damaged) {
             let recovered = read(*node, &home.disk)?;
             self.watch().starts(*node, &recovered);
         }
-        self.watch().broken().map_or(Ok(()), |broken| Err(broken.to_owned()))
+        self.verdict()
     }
 }
 
@@ -268,7 +443,8 @@ fn observer(
     Arc::new(move |shown: &Shown<'_>| {
         if observed.load(Ordering::Relaxed) {
             trace.event(&name, shown, || words(shown));
-            lock(&watch).sees(node, shown);
+            let now = Time(trace.elapsed().as_micros() as u64);
+            lock(&watch).sees(now, node, shown);
         }
     })
 }

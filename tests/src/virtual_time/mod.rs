@@ -10,25 +10,30 @@
 //! ciphertext: TLS makes its own keys. Everything else must repeat exactly, or the hash tells.
 //!
 //! ```text
-//! Cluster -- start, crash, restart, cut, heal --> nodes --- Host --- Switch --- Host --- clients
-//!    |                                              |                  |                    |
-//!    +-- Watch (checkers) <------- observer --------+                  |                    |
-//!                  +---------------------------- Trace <---------------+--------------------+
+//! Fate, by Plan
+//!    |
+//! Cluster -- start, crash, spoil, cut, heal --> nodes --- Host --- Switch --- Host --- clients
+//!    |                                            |                  |                    |
+//!    +-- Watch (checkers) <------- observer ------+                  |                    |
+//!                  +-------------------------- Trace <---------------+--------------------+
 //! ```
 
 mod client;
 mod cluster;
+mod fate;
 mod plan;
 mod quic;
 mod story;
 mod switch;
+mod syncs;
 mod trace;
 mod vault;
 mod watch;
 
 pub use client::Crowd;
 pub use cluster::Cluster;
-pub use plan::{Fault, Plan};
+pub use fate::Fate;
+pub use plan::{Faults, Plan, Setup};
 pub use story::{Report, in_virtual_time, run};
 pub use switch::{Host, Switch, Weather};
 pub use trace::{Printed, Trace};

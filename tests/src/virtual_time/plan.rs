@@ -1,80 +1,186 @@
 //! What a seed decides: the cluster, its weather, its faults and its work.
+//!
+//! As in the simulator each seed leaves some kinds of faults out (a "swarm").
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use paxos_core::{NodeId, Random};
+use paxos_core::{NodeId, Quorums, Random};
+use paxos_net::Codec;
 
-use super::switch::Weather;
+use super::switch::{Traffic, Weather};
+use crate::simulation::{TROUBLES, Trouble};
 
 /// One run, drawn from a seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Nodes: 1, 3 or 5.
-    pub nodes: u64,
+    /// The cluster.
+    pub setup: Setup,
     /// Clients, each with one operation outstanding.
     pub clients: u64,
-    /// Operations of each client.
+    /// Operations of each client, at least; it works for as long as faults are on.
     pub operations: u64,
     /// Between two operations of a client, at most.
     pub pause: Duration,
-    /// A sync takes up to this.
-    pub sync: Duration,
     /// How datagrams fare while faults are on.
     pub weather: Weather,
-    /// From one fault to the next, at most.
+    /// What befalls nodes, links, disks and clocks.
+    pub troubles: BTreeSet<Trouble>,
+    /// From one of them to the next, at most.
     pub calm: Duration,
-    /// A fault is undone after this at most.
-    pub trouble: Duration,
-    /// Faults are on for this long; then everything is healed.
+    /// It is undone after this at most.
+    pub lasts: Duration,
+    /// Faults are on for this long, and until every kind has happened; then everything is healed.
     pub faults_for: Duration,
 }
 
-/// Something that befalls a cluster, until it is undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
-    /// A node loses its power, until it is started again.
-    Crash(NodeId),
-    /// Nothing gets from the one to the other.
-    OneWay(NodeId, NodeId),
-    /// Nothing gets from or to the node.
-    Alone(NodeId),
-    /// The nodes up to this one and those above it do not reach each other.
-    Split(NodeId),
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Its nodes, all of them voters, and what they need to agree.
+    pub quorums: Quorums,
+    /// How nodes and clients talk.
+    pub codec: Codec,
+    /// A sync takes up to this.
+    pub sync: Duration,
+    /// Now and then some syncs in a row take ten times as long.
+    pub slow_syncs: bool,
+    /// Each node's clock has an epoch of its own and runs at half to one and a half of the rate.
+    pub drift: bool,
+}
+
+impl Setup {
+    /// Majorities of so many voters, with good clocks and disks.
+    ///
+    /// # Errors
+    /// In words; only if there are none.
+    pub fn of_voters(count: u64, sync: Duration) -> Result<Self, String> {
+        let quorums = Quorums::majority((1..=count).map(NodeId));
+        let quorums = quorums.map_err(|error| error.to_string())?;
+        Ok(Setup { quorums, codec: Codec::Binary, sync, slow_syncs: false, drift: false })
+    }
+
+    fn draw(random: &mut Random) -> Self {
+        let count = [1, 3, 3, 3, 3, 4, 5, 5][random.below(8) as usize];
+        Setup {
+            quorums: quorums(random, count),
+            codec: if random.below(4) == 0 { Codec::Json } else { Codec::Binary },
+            sync: Duration::from_micros(500 + random.below(11_500)),
+            slow_syncs: random.below(3) == 0,
+            drift: random.below(3) == 0,
+        }
+    }
+}
+
+/// Majorities in half of the plans, flexible or weighted quorums in the others.
+fn quorums(random: &mut Random, count: u64) -> Quorums {
+    let nodes = (1..=count).map(NodeId);
+    let quorums = match random.below(4) {
+        0 => {
+            let phase2 = 1 + random.below(count);
+            Quorums::flexible(nodes, count + 1 - phase2, phase2)
+        }
+        1 => {
+            let weights: BTreeMap<_, _> = nodes.map(|node| (node, 1 + random.below(3))).collect();
+            let total: u64 = weights.values().sum();
+            Quorums::weighted(weights, total / 2 + 1, total / 2 + 1)
+        }
+        _ => Quorums::majority(nodes),
+    };
+    quorums.expect("the thresholds exceed the total")
 }
 
 impl Plan {
     /// The plan of a seed.
     pub fn draw(random: &mut Random) -> Self {
+        let setup = Setup::draw(random);
+        let alone = setup.quorums.acceptors().count() == 1;
+        let mut troubles = BTreeSet::new();
+        for trouble in TROUBLES {
+            // The draw is made for every kind, so that leaving one out changes no other.
+            let likely = if matches!(trouble, Trouble::Crash | Trouble::Cut) { 7 } else { 3 };
+            let chosen = random.below(10) < likely;
+            let possible = match trouble {
+                // All nodes share one runtime, whose timers go on for all of them.
+                Trouble::Pause => false,
+                Trouble::Cut | Trouble::Flap => !alone,
+                _ => true,
+            };
+            if chosen && possible {
+                troubles.insert(trouble);
+            }
+        }
         let mut between = |low: u64, high: u64| low + random.below(high - low + 1);
         let millis = Duration::from_millis;
+        let mut rate = || if between(0, 3) == 0 { 0 } else { between(10, 60) };
+        let (loss, duplication, reordering) = (rate(), rate(), rate());
         Plan {
-            nodes: [1, 3, 3, 3, 3, 3, 5, 5][between(0, 7) as usize],
+            setup,
             clients: between(2, 4),
-            operations: between(15, 30),
+            operations: between(15, 40),
             pause: millis(between(100, 600)),
-            sync: Duration::from_micros(between(500, 12_000)),
             weather: Weather {
                 delay: millis(between(1, 8)),
                 jitter: millis(between(0, 12)),
-                loss: between(0, 60),
-                duplication: between(0, 60),
-                reordering: between(0, 60),
+                loss,
+                duplication,
+                reordering,
             },
-            calm: millis(between(500, 2500)),
-            trouble: millis(between(500, 4000)),
+            troubles,
+            calm: millis(between(300, 2000)),
+            lasts: millis(between(500, 4000)),
             faults_for: millis(between(5000, 10_000)),
         }
     }
+}
 
-    /// The next fault.
-    pub fn fault(&self, random: &mut Random) -> Fault {
-        let mut any = || NodeId(1 + random.below(self.nodes));
-        let (one, other) = (any(), any());
-        match random.below(10) {
-            0..=4 => Fault::Crash(one),
-            5 | 6 if one != other => Fault::OneWay(one, other),
-            7 | 8 => Fault::Alone(one),
-            _ => Fault::Split(one),
-        }
+/// What happened, by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// What became of datagrams.
+    pub traffic: Traffic,
+    /// Crashes that lost something which was not synced.
+    pub torn: u64,
+    /// Syncs that took ten times as long.
+    pub slowed: u64,
+    /// Troubles, by kind.
+    pub troubles: BTreeMap<Trouble, u64>,
+}
+
+impl Faults {
+    /// Every kind, and how often it happened.
+    pub fn by_kind(&self) -> impl Iterator<Item = (String, u64)> {
+        let Traffic { lost, doubled, held, cut, .. } = self.traffic;
+        let counts = [
+            ("datagrams lost", lost),
+            ("datagrams cut off", cut),
+            ("datagrams doubled", doubled),
+            ("datagrams held back", held),
+            ("writes torn", self.torn),
+            ("syncs slowed", self.slowed),
+        ];
+        let counts = counts.into_iter().map(|(kind, count)| (kind.to_owned(), count));
+        counts.chain(self.troubles.iter().map(|(kind, count)| (format!("{kind:?}"), *count)))
+    }
+
+    /// Troubles that were planned and have not happened. Where no node can be spared for good, none
+    /// is.
+    pub fn overdue(&self, plan: &Plan) -> Vec<Trouble> {
+        let happened = |kind: &&Trouble| !kind.is_for_good() && !self.troubles.contains_key(kind);
+        plan.troubles.iter().filter(happened).copied().collect()
+    }
+
+    /// All that was planned and has not happened, in words.
+    pub fn missing(&self, plan: &Plan) -> Vec<String> {
+        let Weather { loss, duplication, reordering, .. } = plan.weather;
+        let counts = [
+            ("loss", loss > 0 && self.traffic.lost == 0),
+            ("duplication", duplication > 0 && self.traffic.doubled == 0),
+            ("reordering", reordering > 0 && self.traffic.held == 0),
+            ("slow syncs", plan.setup.slow_syncs && self.slowed == 0),
+        ];
+        let counts = counts.into_iter().filter(|(_, missing)| *missing);
+        let troubles = self.overdue(plan).into_iter().map(|kind| format!("{kind:?}"));
+        counts.map(|(kind, _)| kind.to_owned()).chain(troubles).collect()
     }
 }

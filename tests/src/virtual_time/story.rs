@@ -1,18 +1,17 @@
 //! The story of a seed: a cluster comes together, is troubled, heals, and must then do its work.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_rt::System;
-use paxos_core::{NodeId, Random, Slot};
+use paxos_core::{Random, Slot};
 use paxos_net::protocol::Consistency;
 use tokio::runtime::Builder;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::client::Crowd;
 use super::cluster::Cluster;
-use super::plan::{Fault, Plan};
-use super::switch::Traffic;
+use super::fate::Fate;
+use super::plan::{Faults, Plan};
 use super::trace::{Printed, Trace};
 use super::vault::CLIENTS_MAX;
 use crate::checkers::counter_history;
@@ -40,12 +39,8 @@ pub struct Report {
     pub slots: usize,
     /// Ballots that led.
     pub leaders: usize,
-    /// Nodes crashed.
-    pub crashes: u64,
-    /// Faults of the network, cuts of all kinds.
-    pub cuts: u64,
-    /// What became of datagrams.
-    pub traffic: Traffic,
+    /// What happened, by kind.
+    pub faults: Faults,
     /// Virtual time that passed.
     pub lasted: Duration,
     /// The first promise that was broken, in words.
@@ -78,7 +73,7 @@ async fn tell(seed: u64, trace: &Trace, report: &mut Report) -> Result<(), Strin
     let mut random = Random::new(seed);
     let plan = Plan::draw(&mut random);
     trace.event("plan", &seed, || format!("{plan:?}"));
-    let mut cluster = Cluster::new(plan.nodes, random.draw(), plan.sync, trace.clone())?;
+    let mut cluster = Cluster::of(&plan.setup, random.draw(), trace.clone())?;
     for node in cluster.nodes() {
         cluster.start(node)?;
         sleep(random.duration_below(Duration::from_millis(200))).await;
@@ -89,8 +84,8 @@ async fn tell(seed: u64, trace: &Trace, report: &mut Report) -> Result<(), Strin
         crowd.join(client, plan.operations, plan.pause, random.draw());
     }
     cluster.switch.blow(plan.weather.clone());
-    trouble(&plan, &mut cluster, &mut random, report).await?;
-    cluster.heal();
+    Fate::new(&plan, &mut cluster, &mut random, &mut report.faults).strikes().await?;
+    crowd.dismiss();
     let healed = async {
         while timeout(CHECK_EVERY, crowd.done()).await.is_err() {
             cluster.check().await?;
@@ -108,81 +103,14 @@ async fn tell(seed: u64, trace: &Trace, report: &mut Report) -> Result<(), Strin
     report.answered = history.iter().filter(|call| call.answered.is_some()).count();
     report.slots = cluster.watch().chosen();
     report.leaders = cluster.watch().leaders();
-    report.traffic = cluster.switch.traffic();
+    let missing = report.faults.missing(&plan);
+    if !missing.is_empty() {
+        return Err(format!("planned, but did not happen: {}", missing.join(", ")));
+    }
     counter_history::check(&history)
 }
 
-/// Faults, each undone after a while, until their time is over; then everybody runs again.
-async fn trouble(
-    plan: &Plan,
-    cluster: &mut Cluster,
-    random: &mut Random,
-    report: &mut Report,
-) -> Result<(), String> {
-    let end = Instant::now() + plan.faults_for;
-    let mut undo: BTreeMap<(Instant, u64), Fault> = BTreeMap::new();
-    let mut next = Instant::now() + random.duration_below(plan.calm);
-    loop {
-        let first = undo.keys().next().map_or(next, |(at, _)| next.min(*at)).min(end);
-        sleep_until(first).await;
-        cluster.check().await?;
-        if first == end {
-            break;
-        }
-        if let Some(entry) = undo.first_entry().filter(|entry| entry.key().0 <= first) {
-            mend(cluster, entry.remove())?;
-            continue;
-        }
-        let fault = plan.fault(random);
-        befall(cluster, fault, report);
-        let number = report.crashes + report.cuts;
-        undo.insert((first + random.duration_below(plan.trouble), number), fault);
-        next = first + random.duration_below(plan.calm);
-    }
-    for node in cluster.nodes() {
-        if !cluster.runs(node) {
-            cluster.start(node)?;
-        }
-    }
-    Ok(())
-}
-
-fn befall(cluster: &mut Cluster, fault: Fault, report: &mut Report) {
-    if let Fault::Crash(node) = fault {
-        report.crashes += 1;
-        return cluster.crash(node);
-    }
-    report.cuts += 1;
-    for (from, to) in cuts(fault, &cluster.nodes()) {
-        cluster.cut(from, to);
-    }
-}
-
-fn mend(cluster: &mut Cluster, fault: Fault) -> Result<(), String> {
-    match fault {
-        Fault::Crash(node) if cluster.runs(node) => return Ok(()),
-        Fault::Crash(node) => return cluster.start(node),
-        _ => {}
-    }
-    for (from, to) in cuts(fault, &cluster.nodes()) {
-        cluster.mend(from, to);
-    }
-    Ok(())
-}
-
-/// Who does not reach whom.
-fn cuts(fault: Fault, nodes: &[NodeId]) -> Vec<(NodeId, NodeId)> {
-    let severed = |from: NodeId, to: NodeId| match fault {
-        Fault::Crash(_) => false,
-        Fault::OneWay(one, other) => (from, to) == (one, other),
-        Fault::Alone(node) => from == node || to == node,
-        Fault::Split(last) => (from <= last) != (to <= last),
-    };
-    let pairs = nodes.iter().flat_map(|from| nodes.iter().map(|to| (*from, *to)));
-    pairs.filter(|(from, to)| from != to && severed(*from, *to)).collect()
-}
-
-/// All nodes answer the same once they have caught up.
+/// All nodes that are not lost for good answer the same once they have caught up.
 async fn agree(cluster: &mut Cluster) -> Result<(), String> {
     let asker = cluster.client(ASKER, None)?;
     let (slot, value) = loop {
@@ -193,7 +121,7 @@ async fn agree(cluster: &mut Cluster) -> Result<(), String> {
     };
     asker.close().await;
     let local = Consistency::Local { after: Slot(slot.0.saturating_sub(1)) };
-    for node in cluster.nodes() {
+    for node in cluster.sound() {
         let asker = cluster.client(ASKER, Some(node))?;
         let answer = loop {
             cluster.check().await?;

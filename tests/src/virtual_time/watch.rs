@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use paxos_actors::observer::Shown;
-use paxos_core::{Ballot, NodeId, Quorums, Record, Recovered, Slot};
+use paxos_core::{Ballot, Envelope, NodeId, Quorums, Record, Recovered, Slot, Time};
 
 use crate::checkers::agreement::Agreement;
 use crate::checkers::durability;
+use crate::checkers::leadership::Leadership;
 
 /// The checkers of a run, and the first promise that was broken.
 #[derive(Debug)]
 pub struct Watch {
     agreement: Agreement,
+    leadership: Leadership,
     nodes: BTreeMap<NodeId, Seen>,
     leaders: BTreeSet<Ballot>,
     broken: Option<String>,
@@ -32,7 +34,8 @@ impl Watch {
     /// A watch over a cluster of these quorums.
     pub fn new(quorums: Quorums) -> Self {
         Watch {
-            agreement: Agreement::new(quorums),
+            agreement: Agreement::new(quorums.clone()),
+            leadership: Leadership::new(quorums),
             nodes: BTreeMap::new(),
             leaders: BTreeSet::new(),
             broken: None,
@@ -54,16 +57,28 @@ impl Watch {
     }
 
     /// Something happens in a node.
-    pub fn sees(&mut self, node: NodeId, shown: &Shown<'_>) {
-        let verdict = self.checked(node, shown);
+    pub fn sees(&mut self, now: Time, node: NodeId, shown: &Shown<'_>) {
+        let verdict = self.checked(now, node, shown);
         self.note(verdict);
     }
 
-    fn checked(&mut self, node: NodeId, shown: &Shown<'_>) -> Result<(), String> {
+    fn checked(&mut self, now: Time, node: NodeId, shown: &Shown<'_>) -> Result<(), String> {
         let seen = self.nodes.entry(node).or_default();
         match shown {
-            Shown::Sent(envelope) => durability::covered(&envelope.message, &seen.synced)
-                .map_err(|what| format!("{node}: {what}")),
+            Shown::Sent(envelope) => {
+                durability::covered(&envelope.message, &seen.synced)
+                    .map_err(|what| format!("{node}: {what}"))?;
+                self.leadership.sent(now, envelope)?;
+                if envelope.to == node {
+                    self.leadership.delivered(envelope);
+                }
+                Ok(())
+            }
+            Shown::Received { from, message } => {
+                let message = (*message).clone();
+                self.leadership.delivered(&Envelope { from: *from, to: node, message });
+                Ok(())
+            }
             Shown::Written(records) => {
                 seen.loose.extend_from_slice(records);
                 if !records.iter().any(Record::needs_sync) {
