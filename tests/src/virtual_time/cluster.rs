@@ -348,7 +348,7 @@ impl Cluster {
         self.verdict()?;
         let Ok((node, failure)) = stopped else { return Ok(None) };
         let expected = self.nodes.get(&node).and_then(|home| home.spoilt);
-        let found = match failure {
+        let found = match &failure {
             Failure::Log(LogError::Sync { .. }) => Some(Trouble::SyncFails),
             Failure::Log(LogError::NoSpace { .. }) => Some(Trouble::DiskFull),
             Failure::Snapshot(SnapshotError::Disk(error)) if error.is_no_space() => {
