@@ -252,7 +252,7 @@ impl<S: StateMachine> Node<S> {
         let address = config.address()?.to_owned();
         let NodeConfig { cluster, node: me, folder, bind } = config;
         let Ground { credentials, disk, lock, writes, clock, network, observer } = ground;
-        let options = LogOptions { segment_bytes: cluster.log.segment_bytes };
+        let options = LogOptions { segment_bytes: cluster.log.segment_bytes, ..Default::default() };
         let (log, recovered, identity) = Log::open(disk, cluster.cluster, me, options)?;
         let incarnation = log.incarnation();
         let genesis = Configurations::genesis(identity.genesis.clone());

@@ -81,18 +81,21 @@ pub struct Recovered {
     pub incarnation: u64,
     /// The newest known run of each peer.
     pub peers: BTreeMap<NodeId, PeerRun>,
-    /// The acceptance of the highest ballot in each slot.
+    /// The acceptance of the highest ballot in each slot that is not cut.
     pub accepted: BTreeMap<Slot, (Ballot, Value)>,
     marks: BTreeMap<Slot, (Ballot, Option<Value>)>,
 }
 
 impl Recovered {
     /// Takes one more record in.
+    ///
+    /// Invariant: nothing is held of a slot below the cut, be its record before the cut or behind
+    /// it. What a segment that was kept for its later slots still has of them is not reported.
     pub fn absorb(&mut self, record: Record) {
         match record {
             Record::Head { promised, trimmed, incarnation, peers } => {
                 self.promised = self.promised.max(promised);
-                self.trimmed = self.trimmed.max(trimmed);
+                self.trim(trimmed);
                 self.incarnation = self.incarnation.max(incarnation);
                 peers.into_iter().for_each(|(node, run)| self.meet(node, run));
             }
@@ -100,18 +103,27 @@ impl Recovered {
             Record::Accepted { slot, ballot, value } => {
                 self.promised = self.promised.max(ballot);
                 let held = self.accepted.get(&slot).map(|(held, _)| *held);
-                if held.is_none_or(|held| ballot >= held) {
+                if slot >= self.trimmed && held.is_none_or(|held| ballot >= held) {
                     self.accepted.insert(slot, (ballot, value));
                 }
             }
+            Record::Chosen { slot, .. } if slot < self.trimmed => {}
             Record::Chosen { slot, ballot, value } => {
                 let known = self.marks.entry(slot).or_insert((ballot, None));
                 if known.1.is_none() && value.is_some() {
                     *known = (ballot, value);
                 }
             }
-            Record::Trimmed(slot) => self.trimmed = self.trimmed.max(slot),
+            Record::Trimmed(slot) => self.trim(slot),
             Record::Peer { node, run } => self.meet(node, run),
+        }
+    }
+
+    fn trim(&mut self, below: Slot) {
+        if below > self.trimmed {
+            self.trimmed = below;
+            self.accepted = self.accepted.split_off(&below);
+            self.marks = self.marks.split_off(&below);
         }
     }
 
@@ -122,11 +134,11 @@ impl Recovered {
         }
     }
 
-    /// The chosen values of consecutive slots from the first on, as far as the log has them. A mark
-    /// whose value is missing ends it; what lies behind is fetched.
+    /// The chosen values of consecutive slots from the first one that is not cut, as far as the log
+    /// has them. A mark whose value is missing ends it; what lies behind is fetched.
     pub fn chosen(&self) -> BTreeMap<Slot, (Ballot, Value)> {
         let mut chosen = BTreeMap::new();
-        let mut slot = Slot::FIRST;
+        let mut slot = self.trimmed.max(Slot::FIRST);
         while let Some(found) = self.chosen_at(slot) {
             chosen.insert(slot, found);
             slot = slot.next();
@@ -176,6 +188,17 @@ mod tests {
         let marks = [chosen(1, 1), chosen(2, 2), chosen(3, 1)];
         let recovered = recovered(log.into_iter().chain(marks));
         assert_eq!(recovered.chosen().keys().copied().collect::<Vec<_>>(), [Slot(1)]);
+    }
+
+    #[test]
+    fn what_is_cut_is_neither_held_nor_taken_in_again_but_its_promise_is() {
+        let log = [accepted(1, 1), accepted(2, 1), accepted(3, 1), chosen(1, 1), chosen(2, 1)];
+        let cut = Record::Trimmed(Slot(3));
+        let behind = [chosen(3, 1), accepted(2, 9), chosen(2, 9)];
+        let recovered = recovered(log.into_iter().chain([cut]).chain(behind));
+        assert_eq!(recovered.promised, ballot(9));
+        assert_eq!(recovered.accepted.keys().copied().collect::<Vec<_>>(), [Slot(3)]);
+        assert_eq!(recovered.chosen().keys().copied().collect::<Vec<_>>(), [Slot(3)]);
     }
 
     #[test]

@@ -165,11 +165,12 @@ impl Drop for Directory {
 }
 
 fn zeros(path: &Path, size: u64) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    // A file that is there keeps its blocks, but for those that it has too many.
+    if file.metadata()?.len() > size {
+        file.set_len(size)?;
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let piece = vec![0; ZEROS.min(size as usize)];
     let mut left = size;
     while left > 0 {

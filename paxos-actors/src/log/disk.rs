@@ -9,7 +9,7 @@ use thiserror::Error;
 /// One directory of files of fixed size. Names are plain file names.
 ///
 /// Nothing is durable before it is synced: bytes by [`Disk::sync`], names by [`Disk::sync_dir`].
-/// A file gets its size when it is prepared and keeps it.
+/// A file gets its size when it is prepared and keeps it until it is prepared again.
 pub trait Disk: fmt::Debug {
     /// The directory, for messages.
     fn path(&self) -> &Path;
@@ -20,8 +20,9 @@ pub trait Disk: fmt::Debug {
     /// Those of the disk; `NotFound` if there is no such directory.
     fn list(&mut self) -> Result<Vec<String>, DiskError>;
 
-    /// Begins to make a file of `size` zeros, synced, in place of any of that name. It may be made
-    /// in the background; [`Disk::ready`] waits for it and has its errors.
+    /// Begins to make a file of `size` zeros, synced. A file that has the name is overwritten, so
+    /// that its place on the disk is used again. It may be done in the background; [`Disk::ready`]
+    /// waits for it and has its errors. Until then anything may be in the file.
     fn prepare(&mut self, name: &str, size: u64);
 
     /// Waits until the file that was last prepared, which has this name, is there.

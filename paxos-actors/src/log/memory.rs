@@ -158,10 +158,26 @@ impl MemoryDisk {
 
     fn make(&mut self, name: &str, size: u64) -> Result<(), DiskError> {
         self.change(Operation::Prepare, name)?;
+        if let Some(content) = self.names.get(name).and_then(|id| self.files.get_mut(id)) {
+            // Overwritten: until it is ready, a crash can leave any of what was there.
+            content.resize(size as usize);
+            content.write(0, &vec![0; size as usize]);
+            return Ok(());
+        }
         let id = self.fresh();
         self.files.insert(id, Content { bytes: vec![0; size as usize], ..Content::default() });
         self.names.insert(name.to_owned(), id);
         self.pending.push(Change::Make(name.to_owned(), id));
+        Ok(())
+    }
+
+    /// The end of making a file is its sync.
+    fn made(&mut self, name: &str) -> Result<(), DiskError> {
+        let id = self.id(Operation::Prepare, name)?;
+        if let Some(content) = self.files.get_mut(&id).filter(|_| !self.faults.lying_sync) {
+            content.dirty.clear();
+            content.forsaken.clear();
+        }
         Ok(())
     }
 
@@ -193,6 +209,14 @@ impl MemoryDisk {
 }
 
 impl Content {
+    /// Sectors beyond the new end are gone, and what they held.
+    fn resize(&mut self, size: usize) {
+        self.bytes.resize(size, 0);
+        let kept = |sector: &usize| (*sector + 1) * SECTOR <= size;
+        self.dirty.retain(|sector, _| kept(sector));
+        self.forsaken.retain(|sector, _| kept(sector));
+    }
+
     fn write(&mut self, offset: usize, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -254,7 +278,7 @@ impl Disk for Arc<Mutex<MemoryDisk>> {
         let mut disk = lock(self);
         match disk.prepared.take() {
             Some(Err((name, kind))) => Err(error(Operation::Prepare, &name, kind)),
-            _ => disk.id(Operation::Prepare, name).map(|_| ()),
+            _ => disk.made(name),
         }
     }
 

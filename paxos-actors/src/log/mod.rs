@@ -4,8 +4,8 @@
 //!
 //! [`format()`] makes a data directory, [`Log::open`] reads it, [`Log::append`] writes one drain
 //! and syncs it, [`Log::idle`] marks the last drain as synced when nothing else is to be written,
-//! and [`Log::release`] gives back segments that lie below the cut. All of it works through
-//! [`Disk`]: [`Directory`] is the real one, [`MemoryDisk`] the one that a simulator can crash and
+//! and [`Log::release`] takes segments out that lie below the cut, to use their files again.
+//! [`Inspection`] reads a log without writing anything. All of it works through [`Disk`]: [`Directory`] is the real one, [`MemoryDisk`] the one that a simulator can crash and
 //! damage.
 //!
 #![doc = include_str!("FORMAT.md")]
@@ -15,6 +15,7 @@ mod disk;
 mod error;
 mod frame;
 mod identity;
+mod inspection;
 mod lock;
 mod memory;
 mod recovery;
@@ -26,6 +27,7 @@ pub use disk::{Disk, DiskError, Operation};
 pub use error::{FormatError, LogError, OpenError};
 pub use frame::Trouble;
 pub use identity::{DataIdentity, format};
+pub use inspection::{Inspection, Located, SegmentReport};
 pub use lock::{DirectoryLock, LockError};
 pub use memory::{Faults, MemoryDisk, SECTOR};
 pub use writer::{Log, LogOptions};

@@ -8,7 +8,8 @@ use paxos_core::{Record, Recovered, Slot};
 use super::disk::Disk;
 use super::error::OpenError;
 use super::frame::{self, Checksum, HEADER, Trouble};
-use super::segment::{self, FRAMES_FROM};
+use super::inspection::{Located, SegmentReport};
+use super::segment::{self, Extent, FRAMES_FROM};
 
 /// What was found.
 #[derive(Debug)]
@@ -21,12 +22,14 @@ pub(super) struct Found {
     pub(super) drain: u64,
     /// The last segment.
     pub(super) tail: Tail,
-    /// The highest slot that each segment has a record of.
-    pub(super) slots: BTreeMap<u32, Slot>,
+    /// What is known of each segment.
+    pub(super) extents: BTreeMap<u32, Extent>,
     /// Segments before the last that have no seal.
     pub(super) unsealed: Vec<u32>,
     /// Segments before the first, which a release had no time to remove.
     pub(super) released: Vec<u32>,
+    /// Files that can become segments.
+    pub(super) spares: Vec<String>,
 }
 
 /// The last segment.
@@ -48,32 +51,20 @@ pub(super) struct Tail {
 /// by a frame anywhere or by a seal, is damage. One that was not is a torn tail, and nothing that
 /// left this node can depend on it or on anything behind it.
 pub(super) fn read(disk: &mut dyn Disk, checksum: Checksum) -> Result<Found, OpenError> {
-    let present: Vec<u32> = disk.list()?.iter().filter_map(|name| segment::number(name)).collect();
-    let first = first_segment(disk, checksum, &present)?;
-    let (released, segments): (Vec<u32>, Vec<u32>) =
-        present.into_iter().partition(|number| *number < first);
-    let Some(&last) = segments.last() else { return Err(missing(disk, first)) };
-    if let Some(number) = (first..=last).find(|number| !segments.contains(number)) {
-        return Err(missing(disk, number));
-    }
-    let mut reader = Reader::new(checksum, first);
-    let mut bytes = Vec::new();
-    let mut end = 0;
-    for number in segments {
-        // One segment at a time: the last one read stays.
-        bytes = disk.read(&segment::name(number))?;
-        end = reader.segment(disk, number, &bytes, number == last)?;
-    }
-    let unmarked = reader.unmarked.front().map_or(end, |(_, offset)| *offset);
-    bytes[end..].fill(0);
+    let mut reader = Reader::new(disk, checksum, false)?;
+    while reader.segment(disk)?.is_some() {}
+    let unmarked = reader.unmarked.front().map_or(reader.end, |(_, offset)| *offset);
+    reader.bytes[reader.end..].fill(0);
+    let Reader { last, bytes, end, .. } = reader;
     Ok(Found {
         recovered: reader.recovered,
-        first,
+        first: reader.first,
         drain: reader.drain,
         tail: Tail { segment: last, bytes, end, unmarked },
-        slots: reader.slots,
+        extents: reader.extents,
         unsealed: reader.unsealed,
-        released,
+        released: reader.released,
+        spares: disk.list()?.into_iter().filter(|name| segment::is_spare(name)).collect(),
     })
 }
 
@@ -99,56 +90,113 @@ fn first_segment(
     Ok(1)
 }
 
-struct Reader {
+/// Reads segment by segment, and holds what it knows so far.
+#[derive(Debug)]
+pub(super) struct Reader {
     checksum: Checksum,
     first: u32,
-    recovered: Recovered,
+    last: u32,
+    /// Segments before the first.
+    pub(super) released: Vec<u32>,
+    /// The segment to be read next.
+    next: u32,
+    /// The segment that was read last, and where its frames end.
+    bytes: Vec<u8>,
+    end: usize,
+    pub(super) recovered: Recovered,
     /// The last drain; 0: none yet.
-    drain: u64,
+    pub(super) drain: u64,
     /// The highest mark.
-    mark: u64,
+    pub(super) mark: u64,
     /// Drains of the segment that are above the mark, and where they begin.
     unmarked: VecDeque<(u64, usize)>,
-    slots: BTreeMap<u32, Slot>,
+    extents: BTreeMap<u32, Extent>,
     unsealed: Vec<u32>,
+    /// Whether reports have the records too.
+    keep: bool,
 }
 
 impl Reader {
-    fn new(checksum: Checksum, first: u32) -> Self {
-        Reader {
+    /// Looks which segments there are; none may be missing.
+    pub(super) fn new(
+        disk: &mut dyn Disk,
+        checksum: Checksum,
+        keep: bool,
+    ) -> Result<Self, OpenError> {
+        let names = disk.list()?;
+        let present: Vec<u32> = names.iter().filter_map(|name| segment::number(name)).collect();
+        let first = first_segment(disk, checksum, &present)?;
+        let (released, segments): (Vec<u32>, Vec<u32>) =
+            present.into_iter().partition(|number| *number < first);
+        let Some(&last) = segments.last() else { return Err(missing(disk, first)) };
+        if let Some(number) = (first..=last).find(|number| !segments.contains(number)) {
+            return Err(missing(disk, number));
+        }
+        Ok(Reader {
             checksum,
             first,
+            last,
+            released,
+            next: first,
+            bytes: Vec::new(),
+            end: 0,
             recovered: Recovered::default(),
             drain: 0,
             mark: 0,
             unmarked: VecDeque::new(),
-            slots: BTreeMap::new(),
+            extents: BTreeMap::new(),
             unsealed: Vec::new(),
+            keep,
+        })
+    }
+
+    /// Reads the next segment and says what is in it; `None`: there is no other.
+    pub(super) fn segment(
+        &mut self,
+        disk: &mut dyn Disk,
+    ) -> Result<Option<SegmentReport>, OpenError> {
+        if self.next > self.last {
+            return Ok(None);
         }
+        let number = self.next;
+        self.next += 1;
+        // One segment at a time: the last one read stays.
+        let bytes = disk.read(&segment::name(number))?;
+        let mut report = SegmentReport::of(number, disk.path(), bytes.len());
+        let read = self.take(disk, &bytes, &mut report);
+        self.bytes = bytes;
+        self.end = read?;
+        report.end = self.end as u64;
+        Ok(Some(report))
     }
 
     /// Takes a segment in and says where its frames end.
-    fn segment(
+    fn take(
         &mut self,
         disk: &dyn Disk,
-        number: u32,
         bytes: &[u8],
-        last: bool,
+        report: &mut SegmentReport,
     ) -> Result<usize, OpenError> {
-        let path = || disk.path().join(segment::name(number));
+        let (number, last) = (report.number, report.number == self.last);
+        let path = report.path.clone();
         self.unmarked.clear();
+        self.extents.insert(number, Extent { bytes: bytes.len() as u64, ..Extent::default() });
         match segment::read_seal(self.checksum, number, bytes) {
             Ok(Some(_)) if last => return Err(missing(disk, number + 1)),
-            Ok(Some(seal)) => self.mark = self.mark.max(seal.mark),
+            Ok(Some(seal)) => {
+                self.mark = self.mark.max(seal.mark);
+                report.sealed = true;
+            }
             Ok(None) if last => {}
             Ok(None) => self.unsealed.push(number),
             Err(trouble) => {
-                return Err(OpenError::Damaged { path: path(), offset: 0, trouble, follows: None });
+                return Err(OpenError::Damaged { path, offset: 0, trouble, follows: None });
             }
         }
-        let (end, trouble) = self.frames(number, bytes);
+        let (end, trouble) = self.frames(bytes, report);
         // Without an early exit: this runs over most of a segment, many bytes at a time.
         let clean = bytes[end..].iter().fold(0, |any, byte| any | byte) == 0;
+        report.torn = !clean;
         let follows = if clean { None } else { self.scan(number, bytes, end) };
         // The first frame of all was synced before the directory had an identity. What is missing
         // at the end of a segment that is not the last shows by the numbers in the next.
@@ -156,29 +204,35 @@ impl Reader {
         match trouble {
             Trouble::Version(found) => {
                 let (found, known) = (found.into(), frame::VERSION.into());
-                Err(OpenError::NewerFormat { path: path(), found, known })
+                Err(OpenError::NewerFormat { path, found, known })
             }
             _ if clean && !lost => Ok(end),
             trouble if !last || lost || trouble == Trouble::Meaning => {
                 let trouble = if clean { Trouble::Gone } else { trouble };
-                Err(OpenError::Damaged { path: path(), offset: end as u64, trouble, follows })
+                Err(OpenError::Damaged { path, offset: end as u64, trouble, follows })
             }
             _ => Ok(end),
         }
     }
 
     /// Takes frames in until one is not what belongs there.
-    fn frames(&mut self, number: u32, bytes: &[u8]) -> (usize, Trouble) {
+    fn frames(&mut self, bytes: &[u8], report: &mut SegmentReport) -> (usize, Trouble) {
         let mut offset = FRAMES_FROM.min(bytes.len());
         loop {
-            match self.frame(number, bytes, offset) {
+            match self.frame(bytes, offset, report) {
                 Ok(end) => offset = end,
                 Err(trouble) => return (offset, trouble),
             }
         }
     }
 
-    fn frame(&mut self, number: u32, bytes: &[u8], offset: usize) -> Result<usize, Trouble> {
+    fn frame(
+        &mut self,
+        bytes: &[u8],
+        offset: usize,
+        report: &mut SegmentReport,
+    ) -> Result<usize, Trouble> {
+        let number = report.number;
         let (header, body) = frame::parse(self.checksum, number, bytes, offset)?;
         // A log whose beginning was released begins with any number.
         let released = self.drain == 0 && self.first > 1;
@@ -193,9 +247,17 @@ impl Reader {
         while self.unmarked.front().is_some_and(|(drain, _)| *drain <= self.mark) {
             self.unmarked.pop_front();
         }
-        let highest = self.slots.entry(number).or_default();
+        let extent = self.extents.entry(number).or_default();
+        report.frames += 1;
         for record in records {
-            *highest = slot_of(&record).map_or(*highest, |slot| slot.max(*highest));
+            if let Some(slot) = slot_of(&record) {
+                extent.highest = extent.highest.max(slot);
+            }
+            report.note(&record);
+            if self.keep {
+                let (drain, record) = (header.drain, record.clone());
+                report.found.push(Located { offset: offset as u64, drain, record });
+            }
             self.recovered.absorb(record);
         }
         Ok(offset + HEADER + body.len())

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use paxos_core::{ClusterId, NodeId, Record, Recovered, Slot};
+use paxos_core::{ClusterId, NodeId, Record, Recovered};
 
 use super::disk::Disk;
 use super::error::{LogError, OpenError};
 use super::frame::{self, BODY_MAX, Checksum, HEADER, Header};
 use super::identity::{self, DataIdentity};
 use super::recovery::{self, Found};
-use super::segment::{self, FRAMES_FROM, NEXT};
+use super::segment::{self, Extent, FRAMES_FROM, NEXT};
 
 /// Sizes of segments are multiples of this many bytes.
 const SEGMENT_GRAIN: u64 = 4096;
@@ -20,11 +20,15 @@ pub struct LogOptions {
     /// Bytes of a segment, 16 MiB by default, rounded up to whole pages of 4 KiB. A drain that
     /// needs more gets a segment of its own size.
     pub segment_bytes: u64,
+    /// At most so many segments that were cut are kept as files to be used again, 2 by default;
+    /// more are removed. With these and the one prepared ahead the log needs no new space on the
+    /// disk while it is cut about as fast as it grows.
+    pub spare_segments: u32,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        LogOptions { segment_bytes: 16 << 20 }
+        LogOptions { segment_bytes: 16 << 20, spare_segments: 2 }
     }
 }
 
@@ -52,7 +56,11 @@ pub struct Log {
     synced: u64,
     /// Something was synced that no synced mark says so of.
     unmarked: bool,
-    slots: BTreeMap<u32, Slot>,
+    /// Every segment of the log.
+    extents: BTreeMap<u32, Extent>,
+    /// The file that becomes the next segment, and those that can after it.
+    next: String,
+    spares: Vec<String>,
     buffer: Vec<u8>,
     given_up: Option<String>,
 }
@@ -114,29 +122,34 @@ impl Log {
         })
     }
 
-    /// Removes the segments at the beginning of the log in which every record is of a slot that
-    /// was cut by a `Record::Trimmed`. Says how many. Whoever cuts a slot must hold a synced
-    /// snapshot of it first.
+    /// Takes the segments out at the beginning of the log in which every record is of a slot that
+    /// was cut by a `Record::Trimmed`, and says how many. To be called after every append; it costs
+    /// something only when there is one. Whoever cuts a slot must hold a synced snapshot of it
+    /// first.
+    ///
+    /// Invariant: what those segments say of promises, cuts, runs and peers is synced in one that
+    /// stays before the first of them goes. Until their names are synced too a crash may bring them
+    /// back; the log then does not begin with them.
     ///
     /// # Errors
     /// See [`LogError`].
     pub fn release(&mut self) -> Result<u32, LogError> {
         self.guarded(|log| {
             let cut = log.state.trimmed;
-            let held = |number: &u32| log.slots.get(number).is_some_and(|slot| *slot >= cut);
+            let held =
+                |number: &u32| log.extents.get(number).is_some_and(|known| known.highest >= cut);
             let first = (log.first..log.segment).find(held).unwrap_or(log.segment);
             let released = log.first..first;
             if released.is_empty() {
                 return Ok(0);
             }
-            // What only those segments may say is synced in one that stays before they go.
             log.first = first;
             let rolled = log.write(Some(log.head()), &[])?;
             log.sync()?;
             log.unmarked = true;
             log.settle(rolled)?;
             let count = released.len() as u32;
-            log.remove(released)?;
+            log.retire(released)?;
             Ok(count)
         })
     }
@@ -172,19 +185,20 @@ impl Log {
             drain: found.drain,
             synced: 0,
             unmarked: true,
-            slots: found.slots,
+            extents: found.extents,
+            next: NEXT.to_owned(),
+            spares: found.spares,
             buffer: Vec::new(),
             given_up: None,
         };
-        let size = log.segment_bytes();
-        log.disk.prepare(NEXT, size);
+        log.prepare();
         log.state.absorb(head_of(&recovered));
         log.settle_tail(found.tail.unmarked, &found.tail.bytes)?;
         let rolled = log.write(Some(log.head()), &[])?;
         log.sync()?;
         log.settle(rolled)?;
         found.unsealed.into_iter().try_for_each(|segment| log.seal(segment))?;
-        log.remove(found.released)?;
+        log.retire(found.released)?;
         Ok((log, recovered))
     }
 
@@ -234,8 +248,8 @@ impl Log {
         self.disk.write_at(&self.name, self.end, &self.buffer)?;
         self.end += self.buffer.len() as u64;
         if let Some(highest) = records.iter().filter_map(recovery::slot_of).max() {
-            let known = self.slots.entry(self.segment).or_default();
-            *known = highest.max(*known);
+            let known = self.extents.entry(self.segment).or_default();
+            known.highest = known.highest.max(highest);
         }
         Ok(left)
     }
@@ -256,15 +270,16 @@ impl Log {
         let needed = (FRAMES_FROM + self.buffer.len()) as u64;
         let size = needed.next_multiple_of(SEGMENT_GRAIN).max(self.segment_bytes());
         if size > self.segment_bytes() {
-            self.disk.prepare(NEXT, size);
+            self.disk.prepare(&self.next, size);
         }
-        self.disk.ready(NEXT)?;
+        self.disk.ready(&self.next)?;
         self.segment += 1;
         self.name = segment::name(self.segment);
-        self.disk.rename(NEXT, &self.name)?;
+        self.disk.rename(&self.next, &self.name)?;
         self.disk.sync_dir()?;
         self.end = FRAMES_FROM as u64;
         self.capacity = size;
+        self.extents.insert(self.segment, Extent { bytes: size, ..Extent::default() });
         Ok(())
     }
 
@@ -273,8 +288,7 @@ impl Log {
     fn settle(&mut self, left: Option<u32>) -> Result<(), LogError> {
         let Some(left) = left else { return Ok(()) };
         self.seal(left)?;
-        let size = self.segment_bytes();
-        self.disk.prepare(NEXT, size);
+        self.prepare();
         Ok(())
     }
 
@@ -285,10 +299,32 @@ impl Log {
         Ok(self.disk.sync(&name)?)
     }
 
-    fn remove(&mut self, segments: impl IntoIterator<Item = u32>) -> Result<(), LogError> {
+    /// Begins to prepare the next segment: a spare file if there is one, else a new one.
+    fn prepare(&mut self) {
+        self.next = self.spares.pop().unwrap_or_else(|| NEXT.to_owned());
+        let size = self.segment_bytes();
+        self.disk.prepare(&self.next, size);
+    }
+
+    /// Keeps segments that are no longer of the log as spare files, and removes those that are too
+    /// many or of another size. A spare is overwritten with zeros when it is prepared, and not
+    /// before the directory was synced: until then it may come back under its old name.
+    fn retire(&mut self, segments: impl IntoIterator<Item = u32>) -> Result<(), LogError> {
+        let spares_max = self.options.spare_segments as usize;
+        while self.spares.len() > spares_max {
+            let surplus = self.spares.remove(0);
+            self.disk.remove(&surplus)?;
+        }
         for number in segments {
-            self.slots.remove(&number);
-            self.disk.remove(&segment::name(number))?;
+            let (name, known) = (segment::name(number), self.extents.remove(&number));
+            let fits = known.is_some_and(|known| known.bytes == self.segment_bytes());
+            if fits && self.spares.len() < spares_max {
+                let spare = segment::spare(number);
+                self.disk.rename(&name, &spare)?;
+                self.spares.push(spare);
+            } else {
+                self.disk.remove(&name)?;
+            }
         }
         Ok(self.disk.sync_dir()?)
     }

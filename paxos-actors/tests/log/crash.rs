@@ -168,7 +168,9 @@ fn live(machine: &Machine) -> (Recovered, Recovered) {
         for slot in part {
             let mut drain = vec![accepted(*slot, *slot, &"v".repeat(700))];
             drain.extend((slot % 6 == 5).then(|| Record::Trimmed(Slot(slot - 4))));
-            drain.iter().for_each(|record| tried.absorb(record.clone()));
+            // Without the cuts: one that was tried may not have come about.
+            let votes = drain.iter().filter(|record| !matches!(record, Record::Trimmed(_)));
+            votes.for_each(|record| tried.absorb(record.clone()));
             if log.append(&drain).is_err() {
                 return (acknowledged, tried);
             }

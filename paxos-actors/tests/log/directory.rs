@@ -10,7 +10,7 @@ use paxos_core::Recovered;
 use crate::story::*;
 
 fn open(path: &Path) -> Result<(Log, Recovered), OpenError> {
-    let options = LogOptions { segment_bytes: 8192 };
+    let options = LogOptions { segment_bytes: 8192, ..LogOptions::default() };
     let (log, recovered, _) = Log::open(Box::new(Directory::new(path)), CLUSTER, NODE, options)?;
     Ok((log, recovered))
 }

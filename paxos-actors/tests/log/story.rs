@@ -44,7 +44,7 @@ impl Machine {
     }
 
     pub fn open(&self) -> Result<(Log, Recovered), OpenError> {
-        let options = LogOptions { segment_bytes: 4096 };
+        let options = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
         let (log, recovered, read) =
             Log::open(Box::new(self.disk.clone()), CLUSTER, NODE, options)?;
         assert_eq!(read, identity());

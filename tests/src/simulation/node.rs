@@ -66,7 +66,7 @@ impl Host {
         now: Time,
         plant: &mut dyn Plant,
     ) -> Result<(Running, Recovered), String> {
-        let options = LogOptions { segment_bytes: SEGMENT };
+        let options = LogOptions { segment_bytes: SEGMENT, ..LogOptions::default() };
         let disk = plant.disk(self.me, &self.disk);
         let (log, mut recovered, _) =
             Log::open(disk, CLUSTER, self.me, options).map_err(|error| error.to_string())?;
@@ -233,6 +233,7 @@ impl Running {
             written.into_iter().map(|persist| (persist.records, persist.then)).unzip();
         let records = records.concat();
         self.log.append(&records)?;
+        self.log.release()?;
         let synced = records.iter().any(Record::needs_sync);
         Ok((if synced { records } else { Vec::new() }, then.concat()))
     }

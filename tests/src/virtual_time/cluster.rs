@@ -246,7 +246,7 @@ fn address_of_client(number: u64) -> IpAddr {
 /// What a start would read, from a copy of the disk.
 fn read(node: NodeId, disk: &Mutex<MemoryDisk>) -> Result<Recovered, String> {
     let copy = Box::new(lock(disk).clone().shared());
-    let options = LogOptions { segment_bytes: SEGMENT_BYTES };
+    let options = LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() };
     let opened = Log::open(copy, CLUSTER, node, options);
     opened.map(|(_, recovered, _)| recovered).map_err(|error| format!("{node}: {error}"))
 }
