@@ -21,17 +21,17 @@ fn drain(dice: &mut Dice, number: u64) -> Vec<Record> {
 
 /// What the writer of a log knows about it.
 #[derive(Default)]
-struct Ledger {
-    drains: Vec<Vec<Record>>,
+pub struct Ledger {
+    pub drains: Vec<Vec<Record>>,
     /// So many of them must be there after a crash.
-    acknowledged: usize,
+    pub acknowledged: usize,
     incarnation: u64,
 }
 
 impl Ledger {
     /// Checks that what was read is what was written up to some drain, with all that was
     /// acknowledged, and goes on from there.
-    fn accept(&mut self, recovered: &Recovered, what: &str) {
+    pub fn accept(&mut self, recovered: &Recovered, what: &str) {
         assert!(recovered.incarnation > self.incarnation, "{what}: an incarnation came twice");
         self.incarnation = recovered.incarnation;
         let kept = (self.acknowledged..=self.drains.len())

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod crash;
+mod cut;
 mod damage;
 mod directory;
 mod format;

@@ -44,7 +44,11 @@ impl Machine {
     }
 
     pub fn open(&self) -> Result<(Log, Recovered), OpenError> {
-        let options = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
+        self.open_with(LogOptions::default().spare_segments)
+    }
+
+    pub fn open_with(&self, spare_segments: u32) -> Result<(Log, Recovered), OpenError> {
+        let options = LogOptions { segment_bytes: 4096, spare_segments };
         let (log, recovered, read) =
             Log::open(Box::new(self.disk.clone()), CLUSTER, NODE, options)?;
         assert_eq!(read, identity());
@@ -62,6 +66,17 @@ impl Machine {
 
     pub fn copy(&self) -> MemoryDisk {
         self.at().clone()
+    }
+
+    /// Whether a file has this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.at().names().iter().any(|found| found == name)
+    }
+
+    /// The files that the log consists of, and those that it can use again.
+    pub fn segments_and_spares(&self) -> (Vec<String>, Vec<String>) {
+        let names = self.at().names().into_iter().filter(|name| name != "identity.json");
+        names.partition(|name| name.ends_with(".seg"))
     }
 
     pub fn bytes(&self, name: &str) -> Vec<u8> {
@@ -93,6 +108,10 @@ pub fn accepted(slot: u64, round: u64, text: &str) -> Record {
     let bytes = Bytes::copy_from_slice(text.as_bytes());
     let value = Value::Commands(Batch { stamp: Time(slot), bytes });
     Record::Accepted { slot: Slot(slot), ballot: ballot(round), value }
+}
+
+pub fn trimmed(slot: u64) -> Record {
+    Record::Trimmed(Slot(slot))
 }
 
 pub fn chosen(slot: u64, round: u64) -> Record {
