@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use paxos_core::{ClusterId, NodeId};
 use paxos_net::{Credentials, Network};
 
 use crate::bootstrap::DATA;
 use crate::clock::Clock;
-use crate::log::{Directory, DirectoryLock, Disk, LockError, OpenError};
+use crate::log::{Directory, DirectoryLock, Disk, Inspection, LockError, OpenError};
 use crate::log_actor::Writes;
 use crate::node::StartError;
 use crate::observer::Observer;
@@ -39,7 +40,7 @@ impl Ground {
         let data = folder.join(DATA);
         Ok(Ground {
             credentials: Credentials::load(folder)?,
-            lock: Some(lock(&data)?),
+            lock: Some(there(DirectoryLock::acquire(&data))?),
             disk: Box::new(Directory::new(&data)),
             writes: Writes::Thread,
             clock: Clock::Machine,
@@ -49,8 +50,19 @@ impl Ground {
     }
 }
 
-fn lock(data: &Path) -> Result<DirectoryLock, StartError> {
-    match DirectoryLock::acquire(data) {
+/// The log of a node that does not run, in its folder.
+pub(crate) fn inspect(
+    folder: &Path,
+    cluster: ClusterId,
+    node: NodeId,
+) -> Result<Inspection, StartError> {
+    let data = folder.join(DATA);
+    let lock = there(DirectoryLock::acquire_to_read(&data))?;
+    Ok(Inspection::begin(Box::new(Directory::new(data)), lock, cluster, node)?)
+}
+
+fn there<T>(locked: Result<T, LockError>) -> Result<T, StartError> {
+    match locked {
         Err(LockError::NoDirectory { path }) => {
             Err(StartError::Open(OpenError::LostMemory { path }))
         }

@@ -27,9 +27,9 @@ use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::gateway::{GatewayActor, GatewayOptions};
 use crate::graph;
-use crate::ground::Ground;
+use crate::ground::{self, Ground};
 use crate::ingress::Ingress;
-use crate::log::{LockError, Log, LogOptions, OpenError};
+use crate::log::{Inspection, LockError, Log, LogOptions, OpenError};
 use crate::log_actor::LogActor;
 use crate::messages::Halt;
 use crate::observer::Observer;
@@ -63,6 +63,15 @@ impl NodeConfig {
         let beside = cluster_file.parent().unwrap_or(Path::new("."));
         let folder = folder.unwrap_or_else(|| node_folder(beside, node));
         Ok(NodeConfig { cluster, node, folder, bind: None })
+    }
+
+    /// The log of the node, to be read while the node does not run; nothing is written.
+    ///
+    /// # Errors
+    /// See [`StartError`]: above all, that the node runs.
+    pub fn inspect(&self) -> Result<Inspection, StartError> {
+        self.address()?;
+        ground::inspect(&self.folder, self.cluster.cluster, self.node)
     }
 
     /// Where the others reach it.

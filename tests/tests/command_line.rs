@@ -9,7 +9,7 @@ use std::path::Path;
 use paxos_tests::processes::cluster::path_text;
 use paxos_tests::processes::{Cluster, told};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "init",
     "serve",
     "incr",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 12] = [
     "list",
     "watch",
     "status",
+    "log",
     "bench",
     "torture",
     "demo",

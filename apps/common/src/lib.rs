@@ -9,7 +9,7 @@
 //! | [`output`], [`timeline`] | results on stdout |
 //! | [`logging`] | everything else on stderr |
 //! | [`exit`] | exit codes, and which error means which |
-//! | [`init`], [`serve`], [`status`], [`completions`] | commands |
+//! | [`init`], [`serve`], [`status`], [`log`], [`completions`] | commands |
 //! | [`overview`] | the cluster at a glance |
 //! | [`children`], [`folder`], [`ports`] | a cluster of child processes |
 //! | [`signals`] | the signals that end a process in an orderly way |
@@ -21,6 +21,7 @@ pub mod completions;
 pub mod exit;
 pub mod folder;
 pub mod init;
+pub mod log;
 pub mod logging;
 pub mod options;
 pub mod output;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use paxos_app::completions::Completions;
 use paxos_app::exit::Exit;
 use paxos_app::init::Init;
+use paxos_app::log::Log;
 use paxos_app::output::Output;
 use paxos_app::serve::Serve;
 use paxos_app::status::Status;
@@ -49,6 +50,12 @@ Examples:
   counter status --cluster D/cluster.toml
   counter status -o json";
 
+const LOG_EXAMPLES: &str = "\
+Examples:
+  counter log verify --node 1 --cluster D/cluster.toml
+  counter log dump --node 1 --from 1000
+  counter log dump --node 2 -o json";
+
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   counter completions bash > /etc/bash_completion.d/counter
@@ -85,6 +92,9 @@ enum Command {
     /// Show who leads, and how far each node is
     #[command(after_help = STATUS_EXAMPLES)]
     Status(Status),
+    /// Show and check the log of a node that does not run
+    #[command(after_help = LOG_EXAMPLES)]
+    Log(Log),
     Bench(Bench),
     #[command(name = "torture")]
     Torture(TortureCommand),
@@ -112,6 +122,7 @@ impl Line {
             Command::List(list) => list.run(output),
             Command::Watch(watch) => watch.run(output),
             Command::Status(status) => status.run(output),
+            Command::Log(log) => log.run(output),
             Command::Bench(bench) => bench.run(output),
             Command::Torture(torture) => torture.run(output),
             Command::Demo(demo) => demo.run(output),
@@ -155,6 +166,8 @@ mod tests {
             "counter torture --clients 8 --ops 10000 --kill-leader-every 2s --history h.jsonl",
             "counter bench --clients 64 --connections 2 --duration 10s --payload 100 -o json",
             "counter status -o json",
+            "counter log verify --node 1 --cluster D/cluster.toml",
+            "counter log dump --node 1 --identity D/node-1 --from 7 -o json",
             "counter demo",
         ] {
             let read = Line::try_parse_from(line.split(' '));

@@ -8,6 +8,7 @@ use super::disk::Disk;
 use super::error::OpenError;
 use super::frame::Checksum;
 use super::identity::{self, DataIdentity};
+use super::lock::DirectoryLock;
 use super::recovery::{self, Reader};
 use super::segment;
 
@@ -18,6 +19,7 @@ pub struct Inspection {
     disk: Box<dyn Disk + Send>,
     identity: DataIdentity,
     reader: Reader,
+    _lock: Option<DirectoryLock>,
 }
 
 /// What one segment has.
@@ -57,19 +59,20 @@ pub struct Located {
 }
 
 impl Inspection {
-    /// Begins to read the log of `node`. Hold a lock of the directory meanwhile: what is read
-    /// while a node writes looks damaged.
+    /// Begins to read the log of `node`, and holds the lock meanwhile, where others could write:
+    /// what is read while a node writes looks damaged.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn begin(
         mut disk: Box<dyn Disk + Send>,
+        lock: Option<DirectoryLock>,
         cluster: ClusterId,
         node: NodeId,
     ) -> Result<Self, OpenError> {
         let identity = identity::read(disk.as_mut(), cluster, node)?;
         let reader = Reader::new(disk.as_mut(), Checksum::new(cluster, node), true)?;
-        Ok(Inspection { disk, identity, reader })
+        Ok(Inspection { disk, identity, reader, _lock: lock })
     }
 
     /// Reads the next segment; `None` behind the last.
@@ -78,6 +81,12 @@ impl Inspection {
     /// See [`OpenError`]: what is damaged there, above all.
     pub fn next_segment(&mut self) -> Result<Option<SegmentReport>, OpenError> {
         self.reader.segment(self.disk.as_mut())
+    }
+
+    /// After an error of [`Inspection::next_segment`]: what stands in the segment before what is
+    /// wrong with it.
+    pub fn damaged(&self) -> Option<&SegmentReport> {
+        self.reader.damaged.as_ref()
     }
 
     /// Whose log it is.

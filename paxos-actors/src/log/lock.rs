@@ -22,22 +22,46 @@ impl DirectoryLock {
     /// # Errors
     /// See [`LockError`].
     pub fn acquire(directory: impl AsRef<Path>) -> Result<Self, LockError> {
-        let directory = directory.as_ref();
-        let path = directory.join(LOCK);
-        if !directory.is_dir() {
-            return Err(LockError::NoDirectory { path: directory.to_owned() });
-        }
+        let path = lock_file(directory.as_ref())?;
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
-        let file = match options.open(&path) {
-            Ok(file) => file,
-            Err(source) => return Err(LockError::Io { path, source }),
-        };
-        match file.try_lock() {
-            Ok(()) => Ok(DirectoryLock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(LockError::Held { path }),
-            Err(TryLockError::Error(source)) => Err(LockError::Io { path, source }),
+        match options.open(&path) {
+            Ok(file) => locked(path, file, File::try_lock),
+            Err(source) => Err(LockError::Io { path, source }),
         }
+    }
+
+    /// Takes the lock together with others that only read; no node can start meanwhile. Nothing is
+    /// written: where there is no lock file, no node has ever run, and there is nothing to hold.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn acquire_to_read(directory: impl AsRef<Path>) -> Result<Option<Self>, LockError> {
+        let path = lock_file(directory.as_ref())?;
+        match File::open(&path) {
+            Ok(file) => locked(path, file, File::try_lock_shared).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(LockError::Io { path, source }),
+        }
+    }
+}
+
+fn lock_file(directory: &Path) -> Result<PathBuf, LockError> {
+    match directory.is_dir() {
+        true => Ok(directory.join(LOCK)),
+        false => Err(LockError::NoDirectory { path: directory.to_owned() }),
+    }
+}
+
+fn locked(
+    path: PathBuf,
+    file: File,
+    lock: impl FnOnce(&File) -> Result<(), TryLockError>,
+) -> Result<DirectoryLock, LockError> {
+    match lock(&file) {
+        Ok(()) => Ok(DirectoryLock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(LockError::Held { path }),
+        Err(TryLockError::Error(source)) => Err(LockError::Io { path, source }),
     }
 }
 

@@ -114,6 +114,8 @@ pub(super) struct Reader {
     unsealed: Vec<u32>,
     /// Whether reports have the records too.
     keep: bool,
+    /// What stands in a segment before what is wrong with it.
+    pub(super) damaged: Option<SegmentReport>,
 }
 
 impl Reader {
@@ -147,6 +149,7 @@ impl Reader {
             extents: BTreeMap::new(),
             unsealed: Vec::new(),
             keep,
+            damaged: None,
         })
     }
 
@@ -165,9 +168,17 @@ impl Reader {
         let mut report = SegmentReport::of(number, disk.path(), bytes.len());
         let read = self.take(disk, &bytes, &mut report);
         self.bytes = bytes;
-        self.end = read?;
-        report.end = self.end as u64;
-        Ok(Some(report))
+        match read {
+            Ok(end) => {
+                self.end = end;
+                report.end = end as u64;
+                Ok(Some(report))
+            }
+            Err(error) => {
+                self.damaged = Some(report);
+                Err(error)
+            }
+        }
     }
 
     /// Takes a segment in and says where its frames end.

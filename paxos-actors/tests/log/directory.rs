@@ -80,6 +80,52 @@ fn proc10_two_users_of_one_directory_are_kept_apart() {
     let second = DirectoryLock::acquire(place.path()).unwrap_err();
     assert!(matches!(second, LockError::Held { .. }), "{second}");
     assert!(second.to_string().contains("another process is using"), "{second}");
+    assert!(matches!(DirectoryLock::acquire_to_read(place.path()), Err(LockError::Held { .. })));
     drop(lock);
+    let readers: Vec<_> =
+        (0..2).map(|_| DirectoryLock::acquire_to_read(place.path()).unwrap()).collect();
+    assert!(readers.iter().all(Option::is_some));
+    assert!(matches!(DirectoryLock::acquire(place.path()), Err(LockError::Held { .. })));
+    drop(readers);
     DirectoryLock::acquire(place.path()).unwrap();
+}
+
+#[test]
+fn reading_makes_no_lock_file() {
+    let place = tempfile::tempdir().unwrap();
+    assert!(DirectoryLock::acquire_to_read(place.path()).unwrap().is_none());
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    let missing = DirectoryLock::acquire_to_read(place.path().join("data"));
+    assert!(matches!(missing, Err(LockError::NoDirectory { .. })));
+}
+
+#[test]
+fn files_of_a_real_directory_are_used_again_as_zeros() {
+    use std::os::unix::fs::MetadataExt;
+    let place = tempfile::tempdir().unwrap();
+    format(&mut Directory::new(place.path()), &identity()).unwrap();
+    let mut inodes = std::collections::BTreeSet::new();
+    let mut segments = 0;
+    for run in 0..3 {
+        let (mut log, _) = open(place.path()).unwrap();
+        for slot in 1 + run * 60..=(run + 1) * 60 {
+            log.append(&[accepted(slot, 1, &"v".repeat(1000))]).unwrap();
+            if slot % 10 == 0 {
+                log.append(&[trimmed(slot - 5)]).unwrap();
+            }
+            segments += log.release().unwrap();
+        }
+        drop(log);
+        for entry in fs::read_dir(place.path()).unwrap() {
+            let entry = entry.unwrap();
+            let (name, file) = (entry.file_name(), entry.metadata().unwrap());
+            if name != "identity.json" && name != "lock" {
+                inodes.insert(file.ino());
+                assert!(file.len() <= 8192, "{name:?}");
+            }
+        }
+        assert_eq!(open(place.path()).unwrap().1.accepted.len(), 6);
+    }
+    assert!(segments > 15, "{segments}");
+    assert!(inodes.len() < 12, "{} files for {segments} segments", inodes.len());
 }

@@ -8,6 +8,8 @@ mod cut;
 mod damage;
 mod directory;
 mod format;
+mod golden;
+mod inspect;
 mod roles;
 mod story;
 #[path = "../../../paxos-core/tests/support/sum.rs"]
