@@ -286,3 +286,94 @@ impl Drain {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+    use std::sync::{Arc, OnceLock};
+
+    use paxos_core::{
+        Ballot, Batch, ClusterId, Membership, NodeId, PeerRun, Persist, Slot, Time, Value,
+    };
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::log::{DataIdentity, LogOptions, MemoryDisk, format};
+    use crate::wiring::Wiring;
+
+    /// Stands for every other actor of a node.
+    struct Nobody;
+
+    impl Actor for Nobody {
+        type Context = Context<Self>;
+    }
+
+    impl<M: actix::Message<Result = ()>> Handler<M> for Nobody {
+        type Result = ();
+
+        fn handle(&mut self, _: M, _: &mut Context<Self>) {}
+    }
+
+    fn wires() -> Wires {
+        let nobody = Nobody.start();
+        Arc::new(Wiring {
+            me: NodeId(1),
+            incarnation: 1,
+            clock: Clock::Machine,
+            observer: None,
+            roles: BTreeMap::new(),
+            log: nobody.clone().recipient(),
+            apply: nobody.clone().recipient(),
+            ask: nobody.clone().recipient(),
+            gateway: nobody.recipient(),
+            halts: Vec::new(),
+            links: OnceLock::new(),
+            failures: unbounded_channel().0,
+            stopping: AtomicBool::new(false),
+            writing: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+        })
+    }
+
+    #[test]
+    fn a_written_cut_takes_segments_out_of_the_log() {
+        let (cluster, node) = (ClusterId(1), NodeId(1));
+        let voters = [(node, "h1:1".to_owned())];
+        let genesis = Membership::of_voters(voters).unwrap();
+        for thread in [true, false] {
+            let mut disk = MemoryDisk::new().shared();
+            let identity = DataIdentity { cluster, node, genesis: genesis.clone() };
+            format(&mut disk, &identity).unwrap();
+            let options = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
+            let open = || Log::open(Box::new(disk.clone()), cluster, node, options.clone());
+            let log = open().unwrap().0;
+            actix_rt::System::new().block_on(async {
+                let writes = match thread {
+                    true => Writes::Thread,
+                    false => Writes::Delayed(Box::new(|| Duration::ZERO)),
+                };
+                let actor = LogActor::new(log, None, writes, wires()).unwrap().start();
+                let ballot = Ballot { round: 1, node, incarnation: 1 };
+                let value = Value::Commands(Batch { stamp: Time(1), bytes: vec![7; 900].into() });
+                let vote = |slot| Record::Accepted { slot, ballot, value: value.clone() };
+                let votes = (1..=20).map(|slot| vec![vote(Slot(slot))]);
+                let cut = [vec![Record::Trimmed(Slot(15))], Vec::new()];
+                for (run, records) in votes.chain(cut).enumerate() {
+                    let persist = Persist { records, then: Vec::new() };
+                    actor.send(Write::Persist(vec![persist])).await.unwrap();
+                    // Each one is a drain of its own, and the one before it is done with.
+                    let (done, written) = oneshot::channel();
+                    let run = Some(PeerRun { incarnation: run as u64, nonce: 1 });
+                    actor.do_send(Write::Remember { node, run, done });
+                    written.await.unwrap();
+                }
+            });
+            let (log, recovered, _) = open().unwrap();
+            assert!(log.segments() <= 3, "{} segments, thread: {thread}", log.segments());
+            let slots: Vec<_> = recovered.accepted.keys().map(|slot| slot.0).collect();
+            assert_eq!(slots, [15, 16, 17, 18, 19, 20]);
+        }
+    }
+}
