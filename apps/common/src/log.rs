@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use paxos_actors::NodeConfig;
 use paxos_actors::log::{Inspection, Located, SegmentReport};
+use paxos_actors::{NodeConfig, StartError};
 use paxos_core::{NodeId, Record, Slot};
 use serde::Serialize;
 
@@ -104,7 +104,7 @@ impl Dump {
                     output.result(&line, &line)?;
                 }
             }
-            match read? {
+            match read.map_err(StartError::from)? {
                 Some(report) if report.torn => output.remark(torn(&report)),
                 Some(_) => {}
                 None => return Ok(()),
@@ -145,7 +145,7 @@ impl fmt::Display for Line<'_> {
 
 fn verify(log: &mut Inspection, output: &Output) -> anyhow::Result<()> {
     let mut sum = Verdict::default();
-    while let Some(report) = log.next_segment()? {
+    while let Some(report) = log.next_segment().map_err(StartError::from)? {
         sum.segments += 1;
         sum.frames += report.frames;
         sum.records += report.records;

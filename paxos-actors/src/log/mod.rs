@@ -5,8 +5,8 @@
 //! [`format()`] makes a data directory, [`Log::open`] reads it, [`Log::append`] writes one drain
 //! and syncs it, [`Log::idle`] marks the last drain as synced when nothing else is to be written,
 //! and [`Log::release`] takes segments out that lie below the cut, to use their files again.
-//! [`Inspection`] reads a log without writing anything. All of it works through [`Disk`]: [`Directory`] is the real one, [`MemoryDisk`] the one that a simulator can crash and
-//! damage.
+//! [`Inspection`] reads a log without writing anything. All of it works through [`Disk`]:
+//! [`Directory`] is the real one, [`MemoryDisk`] the one that a simulator can crash and damage.
 //!
 #![doc = include_str!("FORMAT.md")]
 
