@@ -404,14 +404,24 @@ impl Learner {
         self.be_safe(out);
     }
 
-    /// Says which slots are in the snapshots of enough replicas.
+    /// Says which slots are in the snapshots of enough replicas: as many as the membership asks for,
+    /// and so many that no phase 1 quorum is without one. Who cuts has a value no more; if then
+    /// disks are lost, but not so many that the cluster would stop, somebody must still have it.
     fn be_safe(&mut self, out: &mut Vec<Effect>) {
         let membership = self.configurations.at(self.next);
-        let saved = |node| self.saved.get(&node).copied().unwrap_or_default();
-        let mut saved: Vec<_> = membership.learners().map(saved).collect();
-        saved.sort_unstable_by(|one, other| other.cmp(one));
-        let enough = membership.snapshot_replicas.max(1) as usize;
-        let below = saved.get(enough - 1).copied().unwrap_or_default();
+        let saved = |node: &NodeId| self.saved.get(node).copied().unwrap_or_default();
+        let enough = |below: &Slot| {
+            let holds = |node: &NodeId| saved(node) >= *below;
+            let holders = membership.learners().filter(holds).count() as u64;
+            let without: Vec<_> = membership
+                .quorums
+                .acceptors()
+                .filter(|node| !(membership.learners().any(|one| one == *node) && holds(node)))
+                .collect();
+            holders >= membership.snapshot_replicas && !membership.quorums.is_phase1(&without)
+        };
+        let found = membership.learners().map(|node| saved(&node)).filter(enough).max();
+        let below = found.unwrap_or_default();
         if below > self.safe {
             self.safe = below;
             out.push(self.inside(Inside::Safe { below }));

@@ -8,7 +8,7 @@
 //! everybody for ever, although messages are lost, doubled and late and nodes stop and come back. A
 //! service that applies the chosen values in order is then replicated.
 //!
-//! Four roles share the work, each a state machine of its own:
+//! Four roles share that work, each a state machine of its own, and a fifth keeps the log short:
 //!
 //! - An [`Acceptor`] promises ballots and accepts values. Whatever it says of itself is on its disk
 //!   first. A value is chosen once a *phase 2 quorum* of acceptors has accepted it under one
@@ -19,6 +19,8 @@
 //!   fetches what it missed.
 //! - A [`Leadership`] decides when to campaign and when to resign. It matters for progress only; no
 //!   policy can make two nodes disagree.
+//! - An [`Archive`] knows the snapshots of a node's state, below which its log is *cut*, and fetches
+//!   one when a peer has cut what is missing here.
 //!
 //! ```text
 //!   proposer of n1         acceptors n1 n2 n3           learner of n1        learners n2 n3
@@ -51,6 +53,7 @@
 //! | campaign, lead, resign | try for a phase 1 quorum; have one; give the ballot up |
 //! | u (`next`) | the first slot that a node does not know to be chosen |
 //! | window (alpha) | nothing is proposed `alpha` slots or more beyond u |
+//! | snapshot, cut (trim) | the state behind a slot, with sessions and time; to forget the log below a snapshot |
 //! | record, effect | what is written to the log; what a role asks its driver to do |
 //! | session | a client's name in the replicated state: makes each of its commands run once |
 //!
@@ -88,14 +91,14 @@
 //! # Reading order
 //!
 //! This page, `types`, `message`, `acceptor` (a page), `proposer` and `term`, `learner`, `effect`,
-//! `leadership` and `heartbeat`. What every rule is for stands where the code keeps it, as a
+//! `leadership` and `heartbeat`, `archive`. What every rule is for stands where the code keeps it, as a
 //! sentence that begins "Invariant:".
 //!
 //! # What is here and what is not yet
 //!
-//! Messages and records have the form of the whole protocol. Cutting the log, snapshots, changes of
-//! membership and leader leases have their fields but not yet their behaviour: nothing is trimmed,
-//! no lease is granted, and a [`Reconfigure`] that is chosen has no effect.
+//! Messages and records have the form of the whole protocol. Changes of membership and leader leases
+//! have their fields but not yet their behaviour: no lease is granted, and a [`Reconfigure`] that is
+//! chosen has no effect.
 
 pub mod acceptor;
 pub mod archive;

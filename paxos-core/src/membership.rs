@@ -31,7 +31,8 @@ pub struct Membership {
     pub drift_ppm: u64,
     /// Sessions kept at most; when one more opens, the one idle longest ends.
     pub sessions_max: u64,
-    /// Replicas that must hold a synced snapshot before an acceptor without a state machine cuts.
+    /// Replicas that must hold a synced snapshot, at least, before an acceptor without a state
+    /// machine cuts; and always so many that each phase 1 quorum has one of them.
     pub snapshot_replicas: u64,
 }
 

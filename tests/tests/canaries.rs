@@ -17,6 +17,7 @@ use paxos_tests::simulation::{Actor, Plan, Plant, Sound, Sum, run, run_planted};
 #[derive(Debug, Default)]
 struct Idle {
     disks: u64,
+    snapshots: u64,
     recovered: u64,
     applied: u64,
     handled: BTreeSet<RoleKind>,
@@ -26,6 +27,10 @@ impl Plant for Idle {
     fn disk(&mut self, _: NodeId, disk: &Arc<Mutex<MemoryDisk>>) -> Box<dyn Disk + Send> {
         self.disks += 1;
         Box::new(disk.clone())
+    }
+
+    fn snapshot(&mut self, _: NodeId, _: &mut Vec<u8>) {
+        self.snapshots += 1;
     }
 
     fn recovered(&mut self, _: NodeId, _: &mut Recovered) {
@@ -59,13 +64,16 @@ impl Plant for Idle {
 
 #[test]
 fn to_plant_nothing_changes_nothing() {
+    let mut snapshots = 0;
     for seed in [1, 7, 42] {
         let mut idle = Idle::default();
         let planted = run_planted(seed, |plan| plan, &mut idle);
         assert_eq!(planted.unwrap(), run(seed).unwrap(), "seed {seed}");
         assert!(idle.disks > 0 && idle.recovered > 0 && idle.applied > 0, "{idle:?}");
-        assert_eq!(idle.handled.len(), 4, "{idle:?}");
+        assert_eq!(idle.handled.len(), 5, "{idle:?}");
+        snapshots += idle.snapshots;
     }
+    assert!(snapshots > 0, "no node ever went on from a snapshot");
 }
 
 #[test]

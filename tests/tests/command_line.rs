@@ -116,7 +116,7 @@ fn status_has_the_keys_of_the_manual(cluster: &mut Cluster) {
     let node = |node: u64| {
         let address = cluster.address(node);
         format!(
-            r#"{{"node":{node},"addr":"{address}","up":true,"chosen":{applied},"applied":{applied}}}"#
+            r#"{{"node":{node},"addr":"{address}","up":true,"chosen":{applied},"applied":{applied},"saved":0}}"#
         )
     };
     let exact =
@@ -128,7 +128,9 @@ fn status_has_the_keys_of_the_manual(cluster: &mut Cluster) {
     told.failed_with(69, &["reached 0 of 3"]);
     let down = |node: u64| {
         let address = cluster.address(node);
-        format!(r#"{{"node":{node},"addr":"{address}","up":false,"chosen":null,"applied":null}}"#)
+        format!(
+            r#"{{"node":{node},"addr":"{address}","up":false,"chosen":null,"applied":null,"saved":null}}"#
+        )
     };
     let exact =
         format!("{{\"v\":1,\"leader\":null,\"nodes\":[{},{},{}]}}\n", down(1), down(2), down(3));

@@ -67,6 +67,20 @@ fn the_same_seed_gives_the_same_trace() {
     assert_ne!(run(1).unwrap().hash, run(2).unwrap().hash);
 }
 
+/// Seed 3029434549 failed at 09998cc for a client that took its time.
+#[test]
+fn clients_that_take_their_time_hurry_once_all_is_healed() {
+    let think = Duration::from_secs(30);
+    run_as(3_029_434_549, |plan| Plan { think, ..plan }).unwrap();
+}
+
+/// A witness had cut what only one replica had in a snapshot, and that replica's disk was lost: two
+/// of three nodes were left, and what was acknowledged was gone.
+#[test]
+fn seed_418_a_witness_cuts_only_what_the_loss_of_a_disk_cannot_take() {
+    run(418).unwrap();
+}
+
 #[test]
 fn a_seed_that_fails_has_a_trace_too() {
     // There is no link that could be cut.

@@ -33,6 +33,8 @@ pub struct NodeLine {
     pub chosen: Option<u64>,
     /// The last slot that it has applied.
     pub applied: Option<u64>,
+    /// The last slot that its newest snapshot covers; 0: there is none.
+    pub saved: Option<u64>,
     /// Why it did not answer.
     #[serde(skip)]
     pub why: Option<String>,
@@ -66,6 +68,7 @@ impl Overview {
                 up: true,
                 chosen: Some(report.status.chosen.0),
                 applied: Some(report.applied.0),
+                saved: Some(report.status.saved.0),
                 why: None,
             },
             other => NodeLine {
@@ -74,6 +77,7 @@ impl Overview {
                 up: false,
                 chosen: None,
                 applied: None,
+                saved: None,
                 why: other.and_then(|report| report.as_ref().err()).map(reason),
             },
         });
@@ -99,16 +103,20 @@ impl Overview {
             Some(leader) => format!("leader: node {leader}\n"),
             None => "leader: none\n".to_owned(),
         };
-        text.push_str(&format!("node  {:width$}  up       chosen    applied", "address"));
+        text.push_str(&format!(
+            "node  {:width$}  up       chosen    applied   snapshot",
+            "address"
+        ));
         for line in &self.nodes {
             let number = |slot: Option<u64>| slot.map_or("-".to_owned(), |slot| slot.to_string());
             text.push_str(&format!(
-                "\n{:>4}  {:width$}  {:3}  {:>10} {:>10}",
+                "\n{:>4}  {:width$}  {:3}  {:>10} {:>10} {:>10}",
                 line.node,
                 line.addr,
                 if line.up { "yes" } else { "no" },
                 number(line.chosen),
                 number(line.applied),
+                number(line.saved),
             ));
         }
         text
@@ -158,9 +166,9 @@ mod tests {
             text,
             concat!(
                 r#"{"v":1,"leader":2,"nodes":["#,
-                r#"{"node":1,"addr":"127.0.0.1:7401","up":true,"chosen":9,"applied":9},"#,
-                r#"{"node":2,"addr":"127.0.0.1:7402","up":true,"chosen":9,"applied":9},"#,
-                r#"{"node":3,"addr":"127.0.0.1:7403","up":false,"chosen":null,"applied":null}]}"#
+                r#"{"node":1,"addr":"127.0.0.1:7401","up":true,"chosen":9,"applied":9,"saved":0},"#,
+                r#"{"node":2,"addr":"127.0.0.1:7402","up":true,"chosen":9,"applied":9,"saved":0},"#,
+                r#"{"node":3,"addr":"127.0.0.1:7403","up":false,"chosen":null,"applied":null,"saved":null}]}"#
             )
         );
     }

@@ -28,7 +28,7 @@ pub(super) const CANARIES: &[Canary] = &[
     Canary {
         id: "witness-cuts-at-the-first-snapshot",
         against: Against::Safety,
-        rule: "a node without a replica cuts when enough replicas have a snapshot",
+        rule: "a node without a replica cuts when every phase 1 quorum has a snapshot",
         source: "the invariant of `Learner::be_safe`",
         how: Seeds(with_witnesses),
         plant: witness_cuts_at_the_first_snapshot,
@@ -123,7 +123,7 @@ fn with_witnesses(plan: Plan) -> Plan {
             member.role = paxos_core::MemberRole::Witness;
         }
     }
-    plan.membership.snapshot_replicas = 3;
+    plan.membership.snapshot_replicas = 1;
     plan
 }
 

@@ -1,5 +1,5 @@
-//! Bounded memory: what a role holds is bounded by its options, by the window and, as long as the
-//! log is never cut, by the slots that the cluster has decided.
+//! Bounded memory: what a role holds is bounded by its options, by the window and by the slots that
+//! the cluster has decided; when all is calm, by what the snapshots leave over.
 
 use paxos_core::{NodeId, RoleKind};
 
@@ -15,6 +15,12 @@ const EVENTS_MAX: usize = 10_000;
 
 /// Writes that may wait for one disk: each role repeats itself by timers only.
 const WRITES_MAX: usize = 20_000;
+
+/// What a slot counts at least towards the next snapshot, in bytes.
+const SLOT_BYTES_MIN: u64 = 16;
+
+/// Slots that may be decided while a snapshot is being written, and word of it is on its way.
+const WHILE_SAVING: u64 = 400;
 
 /// What the roles of one world are allowed.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +56,19 @@ impl Limits {
         }
         Err(format!("memory: the {kind:?} of {node} holds {bytes} bytes, {limit} is its limit"))
     }
+}
+
+/// Checks how many values a node holds when all is calm: those that its snapshots leave over. One
+/// snapshot may be on its way to the disk, and the log goes on meanwhile.
+///
+/// # Errors
+/// What is violated, in words.
+pub fn log(node: NodeId, held: usize, every_bytes: u64, keep: usize) -> Result<(), String> {
+    let limit = (keep + 2) as u64 * (every_bytes / SLOT_BYTES_MIN + 1) + WHILE_SAVING;
+    if held as u64 <= limit {
+        return Ok(());
+    }
+    Err(format!("memory: {node} holds {held} values of the log, {limit} is its limit"))
 }
 
 /// Checks how many writes wait for a disk.
@@ -88,5 +107,7 @@ mod tests {
         assert_eq!(writes(NodeId(1), 100), Ok(()));
         assert!(writes(NodeId(1), 1 << 20).is_err());
         assert!(events(1 << 20).is_err());
+        assert_eq!(log(NodeId(1), 400, 64, 1), Ok(()));
+        assert!(log(NodeId(1), 500, 64, 1).is_err());
     }
 }

@@ -47,8 +47,11 @@ impl Snapshots {
         let enough = if learners.contains(&node) {
             covers(&node)
         } else {
+            // Whatever is lost, if a phase 1 quorum is left, so is a snapshot.
+            let quorums = &self.membership.quorums;
             let covered = learners.iter().filter(|node| covers(node)).count() as u64;
-            covered >= self.membership.snapshot_replicas
+            let uncovered: Vec<_> = quorums.acceptors().filter(|node| !covers(node)).collect();
+            covered >= self.membership.snapshot_replicas && !quorums.is_phase1(&uncovered)
         };
         if enough || below <= Slot::FIRST {
             return Ok(());
@@ -76,6 +79,9 @@ mod tests {
         assert!(checker.cut(NodeId(1), Slot(10)).is_err());
         assert!(checker.cut(NodeId(2), Slot(2)).is_err());
         assert!(checker.synced(NodeId(3), &Record::Trimmed(Slot(9))).is_err());
+        checker.membership.snapshot_replicas = 1;
+        assert!(checker.cut(NodeId(3), Slot(9)).is_err(), "nodes 2 and 3 are a quorum");
+        checker.membership.snapshot_replicas = 2;
         checker.stored(NodeId(2), Slot(12));
         assert!(checker.synced(NodeId(3), &Record::Trimmed(Slot(9))).is_ok());
         assert!(checker.cut(NodeId(3), Slot(10)).is_err());

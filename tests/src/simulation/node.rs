@@ -314,6 +314,11 @@ impl Running {
         Ok((if synced { records } else { Vec::new() }, then.concat()))
     }
 
+    /// How many values of the log its learner holds.
+    pub fn held(&self) -> usize {
+        self.learner.iter().flat_map(|learner| learner.chosen(Slot::FIRST)).count()
+    }
+
     /// How many writes wait.
     pub fn waiting(&self) -> usize {
         self.queue.len() + self.writing.len()

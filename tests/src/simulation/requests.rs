@@ -11,6 +11,9 @@ use super::world::World;
 /// A client asks another node after this.
 const CLIENT_PATIENCE: Duration = Duration::from_millis(400);
 
+/// A client pauses for no longer than this between two operations once faults are over.
+const HURRY: Duration = Duration::from_millis(100);
+
 impl World<'_> {
     pub(super) fn answer(&mut self, id: usize, value: u64) {
         // A restarted node may apply a slot again that it had answered before.
@@ -18,7 +21,9 @@ impl World<'_> {
             return;
         }
         self.clients[id].end(self.now, value);
-        let pause = self.upto(self.plan.think);
+        // Once all is healed nobody has time to think, or the slow ones would not be done in time.
+        let hurried = self.plan.think.min(HURRY);
+        let pause = self.upto(if self.healed.is_some() { hurried } else { self.plan.think });
         self.at(pause, Event::Begin(id));
     }
 

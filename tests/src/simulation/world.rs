@@ -17,7 +17,7 @@ use super::directed::Conditions;
 use super::events::{Event, Events};
 use super::network::Cuts;
 use super::node::{Host, Running};
-use super::plan::{Faults, Plan};
+use super::plan::{Faults, Plan, SnapshotSettings};
 use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
 use crate::checkers::counter_history;
@@ -563,6 +563,10 @@ impl<'a> World<'a> {
 
     pub(super) fn finish(&mut self) -> Result<Report, String> {
         self.measure()?;
+        let SnapshotSettings { every_bytes, keep } = self.plan.settings.snapshots;
+        for (node, running) in &self.running {
+            memory::log(*node, running.held(), every_bytes, keep)?;
+        }
         let learners = self.running.values().filter(|running| running.next().is_some());
         let mut states = learners.map(|running| running.replica.snapshot());
         let first = states.next();

@@ -1,0 +1,118 @@
+//! Snapshots of real nodes: the log stays short, who was away takes one, and a damaged one is
+//! refused by name.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use paxos_tests::processes::{Cluster, Load, until};
+
+const CLIENTS: u64 = 8;
+
+/// Snapshots of a few hundred commands, and the log in small files.
+fn saving() -> Cluster {
+    let mut cluster = Cluster::made();
+    cluster.edit("every_bytes = 33554432", "every_bytes = 20000");
+    cluster.edit("segment_bytes = 16777216", "segment_bytes = 65536");
+    cluster.start_all();
+    cluster
+}
+
+/// The files in a node's data directory, or in one inside it.
+fn files(cluster: &Cluster, node: u64, inside: &str, ending: &str) -> Vec<PathBuf> {
+    let folder = cluster.node_folder(node).join("data").join(inside);
+    let listed = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> =
+        listed.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
+    found.sort();
+    found
+}
+
+fn snapshots(cluster: &Cluster, node: u64) -> Vec<PathBuf> {
+    files(cluster, node, "snapshots", ".snap")
+}
+
+fn saved(cluster: &Cluster, node: u64) -> u64 {
+    cluster.status()["nodes"][node as usize - 1]["saved"].as_u64().unwrap_or_default()
+}
+
+/// Has so many snapshots made by a node, while clients count.
+fn await_snapshots(cluster: &Cluster, node: u64, count: u64) {
+    for _ in 0..count {
+        let before = saved(cluster, node);
+        until("a snapshot", || (saved(cluster, node) > before).then_some(()));
+    }
+}
+
+#[test]
+fn clus5_a_node_that_was_away_for_longer_than_the_log_comes_back_by_a_snapshot() {
+    let mut cluster = saving();
+    let load = Load::start(cluster.client_config(), CLIENTS, "hits");
+    load.await_more(100);
+    cluster.kill(3);
+    let missed = cluster.status()["nodes"][0]["applied"].as_u64().unwrap();
+    await_snapshots(&cluster, 1, 4);
+    await_snapshots(&cluster, 2, 2);
+    assert!(snapshots(&cluster, 3).len() <= 2);
+    cluster.start(3);
+    until("node 3 has taken a snapshot", || (saved(&cluster, 3) > missed).then_some(()));
+    load.await_more(100);
+    let acknowledged = load.stop();
+    cluster.await_level();
+    for node in 1..=3 {
+        assert_eq!(cluster.get_via("hits", node), acknowledged, "through node {node}");
+        assert_eq!(snapshots(&cluster, node).len(), 2, "of node {node}");
+        let log = files(&cluster, node, "", ".seg").len();
+        assert!(log <= 16, "the log of node {node} has {log} files");
+    }
+}
+
+#[test]
+fn proc1_all_nodes_killed_while_they_save_come_back_with_everything_acknowledged() {
+    let mut cluster = saving();
+    let load = Load::start(cluster.client_config(), CLIENTS, "hits");
+    for _ in 0..5 {
+        load.await_more(150);
+        cluster.kill_all();
+        cluster.start_all();
+    }
+    await_snapshots(&cluster, 1, 2);
+    let acknowledged = load.stop();
+    cluster.await_level();
+    for node in 1..=3 {
+        assert_eq!(cluster.get_via("hits", node), acknowledged, "through node {node}");
+    }
+}
+
+#[test]
+fn disk4_a_damaged_or_missing_snapshot_is_refused_by_name_and_left_as_it_is() {
+    let mut cluster = saving();
+    let load = Load::start(cluster.client_config(), CLIENTS, "hits");
+    await_snapshots(&cluster, 3, 3);
+    let acknowledged = load.stop();
+    cluster.kill(3);
+    let newest = snapshots(&cluster, 3).pop().unwrap();
+    let sound = fs::read(&newest).unwrap();
+    let mut damaged = sound.clone();
+    *damaged.last_mut().unwrap() ^= 4;
+    fs::write(&newest, &damaged).unwrap();
+    let name = newest.file_name().unwrap().to_str().unwrap();
+    cluster.serve(3, &[]).told().failed_with(74, &[name, "checksum is wrong"]);
+    assert_eq!(fs::read(&newest).unwrap(), damaged, "it is left as it is");
+    let away: Vec<_> = snapshots(&cluster, 3)
+        .into_iter()
+        .map(|path| {
+            let bytes = fs::read(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            (path, bytes)
+        })
+        .collect();
+    cluster.serve(3, &[]).told().failed_with(74, &["a snapshot that covers every slot below"]);
+    for (path, bytes) in away {
+        fs::write(&path, if path == newest { &sound } else { &bytes }).unwrap();
+    }
+    cluster.start(3);
+    cluster.await_level();
+    assert_eq!(cluster.get_via("hits", 3), acknowledged);
+}
