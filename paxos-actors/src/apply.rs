@@ -41,9 +41,9 @@ impl<S: StateMachine> ApplyActor<S> {
 
     /// Applies a slot; answers the batch in it, if this run of this node has made it.
     fn apply(&mut self, slot: Slot, value: &Value) -> Option<AppliedBatch> {
-        let sessions_max = self.configurations.at(slot).sessions_max;
+        let limits = self.configurations.at(slot).sessions;
         self.wires.show(&Shown::Applied { slot, value });
-        let Applied { origin, outcomes } = self.replica.apply(slot, value, sessions_max);
+        let Applied { origin, outcomes } = self.replica.apply(slot, value, limits);
         self.backlog.add(slot, value);
         let (me, run) = (self.wires.me, self.wires.incarnation);
         let origin = origin.filter(|origin| origin.node == me && origin.incarnation == run)?;

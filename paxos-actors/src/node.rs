@@ -292,7 +292,7 @@ impl<S: StateMachine> Node<S> {
         let learner = Learner::recover(me, LearnerOptions::default(), restored, &recovered);
         let mut backlog = Backlog::new(cluster.snapshots.every_bytes);
         for (slot, value) in learner.chosen(next) {
-            replica.apply(slot, value, genesis.at(slot).sessions_max);
+            replica.apply(slot, value, genesis.at(slot).sessions);
             backlog.add(slot, value);
         }
         let leadership = heartbeat_options(&cluster);

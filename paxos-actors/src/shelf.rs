@@ -70,7 +70,7 @@ impl<S: StateMachine> Shelf<S> {
         let previous = self.snapshots.newest()?;
         let (upto, state) =
             Replica::<S>::next_snapshot(previous.as_deref(), values, |replica, slot, value| {
-                replica.apply(slot, value, self.configurations.at(slot).sessions_max);
+                replica.apply(slot, value, self.configurations.at(slot).sessions);
             })?;
         drop(previous);
         self.snapshots.save(upto, &state)?;

@@ -144,7 +144,7 @@ pub use quorums::Quorums;
 pub use random::Random;
 pub use record::{PeerRun, Record, Recovered};
 pub use replica::{Applied, Outcome, Replica};
-pub use sessions::Rejection;
+pub use sessions::{Rejection, SessionLimits};
 pub use status::Status;
 pub use types::{Ballot, ClusterId, NodeId, Slot, Time};
 pub use value::{Batch, Reconfigure, Value};

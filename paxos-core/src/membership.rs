@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::hash::fnv1a;
 use crate::quorums::{Quorums, QuorumsError};
+use crate::sessions::SessionLimits;
 use crate::types::{NodeId, Slot};
 
 /// Everything that two nodes must agree on. It is replicated, and changes only through the log; a
@@ -29,8 +30,8 @@ pub struct Membership {
     pub lease: Duration,
     /// How much faster than another a clock may run, in parts per million. The same for ever.
     pub drift_ppm: u64,
-    /// Sessions kept at most; when one more opens, the one idle longest ends.
-    pub sessions_max: u64,
+    /// How long clients' sessions are kept.
+    pub sessions: SessionLimits,
     /// Replicas that must hold a synced snapshot, at least, before an acceptor without a state
     /// machine cuts; and always so many that each phase 1 quorum has one of them.
     pub snapshot_replicas: u64,
@@ -103,7 +104,7 @@ impl Membership {
             alpha: Self::ALPHA,
             lease: Duration::from_millis(200),
             drift_ppm: 50_000,
-            sessions_max: 65_536,
+            sessions: SessionLimits::default(),
             snapshot_replicas: 1,
         })
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Commands, Entry, Operation, Origin, SessionId};
 use crate::machine::{Context, RestoreError, StateMachine};
-use crate::sessions::{Admission, Rejection, Sessions};
+use crate::sessions::{Admission, Rejection, SessionLimits, Sessions};
 use crate::types::{Slot, Time};
 use crate::value::{Value, payload};
 
@@ -76,15 +76,16 @@ impl<S: StateMachine> Replica<S> {
         &self.machine
     }
 
-    /// Applies the next slot. `sessions_max` is that of the membership that governs it.
+    /// Applies the next slot. The limits are those of the membership that governs it.
     ///
     /// # Panics
     /// If the slot is not the next: the driver broke its contract.
-    pub fn apply(&mut self, slot: Slot, value: &Value, sessions_max: u64) -> Applied {
+    pub fn apply(&mut self, slot: Slot, value: &Value, limits: SessionLimits) -> Applied {
         assert_eq!(slot, self.applied.next(), "slots are applied in order and without gaps");
         self.applied = slot;
         let Value::Commands(batch) = value else { return Applied::default() };
         self.time = self.time.max(batch.stamp);
+        self.sessions.expire(self.time, limits.idle);
         let Some(commands) = Commands::decode(&batch.bytes) else { return Applied::default() };
         let Commands { origin, identities, entries } = commands;
         let mut outcomes = Vec::with_capacity(entries.len());
@@ -97,16 +98,18 @@ impl<S: StateMachine> Replica<S> {
                 session: SessionId(0),
                 identity,
             };
-            outcomes.push(self.operate(context, entry, sessions_max));
+            outcomes.push(self.operate(context, entry, limits.max));
         }
         Applied { origin: Some(origin), outcomes }
     }
 
     fn operate(&mut self, context: Context<'_>, entry: Entry, sessions_max: u64) -> Outcome {
         let done = match entry.operation {
-            Operation::Open => {
-                Ok(Outcome::Opened(self.sessions.open(context.identity, sessions_max)))
-            }
+            Operation::Open => Ok(Outcome::Opened(self.sessions.open(
+                context.time,
+                context.identity,
+                sessions_max,
+            ))),
             Operation::Close { session } => {
                 self.sessions.close(session, context.identity).map(|()| Outcome::Closed)
             }
@@ -124,7 +127,7 @@ impl<S: StateMachine> Replica<S> {
         bytes: &[u8],
     ) -> Result<Bytes, Rejection> {
         let session = context.session;
-        match self.sessions.admit(session, context.identity, sequence, bytes)? {
+        match self.sessions.admit(context.time, session, context.identity, sequence, bytes)? {
             Admission::Repeat(reply) => Ok(reply),
             Admission::Run => {
                 let command = postcard::from_bytes(bytes).map_err(|_| Rejection::NotACommand)?;
@@ -203,6 +206,9 @@ mod tests {
     use crate::types::NodeId;
     use crate::value::Batch;
 
+    const LIMITS: SessionLimits =
+        SessionLimits { max: 10, idle: std::time::Duration::from_secs(1) };
+
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
     struct Sum(u64);
 
@@ -237,8 +243,8 @@ mod tests {
     #[test]
     fn the_same_command_in_two_slots_is_run_once_and_answered_twice() {
         let mut replica = Replica::<Sum>::new();
-        replica.apply(Slot(1), &batch(1, vec![Operation::Open, add(1, 5)]), 10);
-        let again = replica.apply(Slot(2), &batch(2, vec![add(1, 5), add(2, 1)]), 10);
+        replica.apply(Slot(1), &batch(1, vec![Operation::Open, add(1, 5)]), LIMITS);
+        let again = replica.apply(Slot(2), &batch(2, vec![add(1, 5), add(2, 1)]), LIMITS);
         assert_eq!(
             again.outcomes,
             [Outcome::Replied(encode(&5u64)), Outcome::Replied(encode(&6u64))]
@@ -249,10 +255,10 @@ mod tests {
     #[test]
     fn a_snapshot_carries_sessions_and_time() {
         let mut replica = Replica::<Sum>::new();
-        replica.apply(Slot(1), &batch(9, vec![Operation::Open, add(1, 5)]), 10);
+        replica.apply(Slot(1), &batch(9, vec![Operation::Open, add(1, 5)]), LIMITS);
         let mut restored = Replica::<Sum>::restore(&replica.snapshot()).unwrap();
         assert_eq!(restored.time(), Time(9));
-        let again = restored.apply(Slot(2), &batch(2, vec![add(1, 5)]), 10);
+        let again = restored.apply(Slot(2), &batch(2, vec![add(1, 5)]), LIMITS);
         assert_eq!(again.outcomes, [Outcome::Replied(encode(&5u64))]);
         assert_eq!(restored.machine(), &Sum(5));
     }
@@ -262,16 +268,16 @@ mod tests {
         let mut replica = Replica::<Sum>::new();
         let garbage =
             Value::Commands(Batch { stamp: Time(1), bytes: Bytes::from_static(b"\xff\xff") });
-        assert_eq!(replica.apply(Slot(1), &garbage, 10), Applied::default());
+        assert_eq!(replica.apply(Slot(1), &garbage, LIMITS), Applied::default());
         let command = Bytes::new();
         let run = Operation::Run { session: SessionId(1), sequence: 1, command };
-        let applied = replica.apply(Slot(2), &batch(1, vec![Operation::Open, run]), 10);
+        let applied = replica.apply(Slot(2), &batch(1, vec![Operation::Open, run]), LIMITS);
         assert_eq!(applied.outcomes[1], Outcome::Rejected(Rejection::NotACommand));
     }
 
     #[test]
     #[should_panic(expected = "in order and without gaps")]
     fn a_skipped_slot_is_a_broken_driver() {
-        Replica::<Sum>::new().apply(Slot(2), &Value::Noop, 10);
+        Replica::<Sum>::new().apply(Slot(2), &Value::Noop, LIMITS);
     }
 }

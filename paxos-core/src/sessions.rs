@@ -1,6 +1,7 @@
 //! Exactly once: the replicated table of client sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use thiserror::Error;
 
 use crate::batch::SessionId;
 use crate::hash::fnv1a;
+use crate::types::Time;
 use crate::value::payload;
 
 /// Why an operation was refused. It certainly had no effect.
@@ -61,6 +63,21 @@ impl Rejection {
     }
 }
 
+/// How long sessions are kept. It is part of the membership: replicas must agree on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SessionLimits {
+    /// Sessions kept at most; when one more opens, the one unused for longest ends.
+    pub max: u64,
+    /// A session unused for so long, in replicated time, ends with the next batch.
+    pub idle: Duration,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        SessionLimits { max: 65_536, idle: Duration::from_secs(24 * 3600) }
+    }
+}
+
 /// The open sessions, part of the replicated state.
 ///
 /// Invariant: a session's command runs once; only its last reply is kept, since a client has one
@@ -77,6 +94,8 @@ pub struct Sessions {
 struct Session {
     identity: String,
     used: u64,
+    /// Replicated time when it was used last.
+    used_at: Time,
     sequence: u64,
     hash: u64,
     #[serde(with = "payload")]
@@ -93,8 +112,20 @@ pub enum Admission {
 }
 
 impl Sessions {
+    /// Ends the sessions that have been unused for so long.
+    pub fn expire(&mut self, now: Time, idle: Duration) {
+        while let Some((used, oldest)) = self.idle.first().copied() {
+            let used_at = self.open.get(&oldest).map_or(Time(0), |session| session.used_at);
+            if used_at.after(idle) > now {
+                return;
+            }
+            self.open.remove(&oldest);
+            self.idle.remove(&(used, oldest));
+        }
+    }
+
     /// Opens a session. If `max` are open, the one unused for longest ends.
-    pub fn open(&mut self, identity: &str, max: u64) -> SessionId {
+    pub fn open(&mut self, now: Time, identity: &str, max: u64) -> SessionId {
         while self.open.len() as u64 >= max.max(1) {
             let Some((_, oldest)) = self.idle.pop_first() else { break };
             self.open.remove(&oldest);
@@ -104,12 +135,13 @@ impl Sessions {
         let session = Session {
             identity: identity.to_owned(),
             used: 0,
+            used_at: now,
             sequence: 0,
             hash: 0,
             reply: Bytes::new(),
         };
         self.open.insert(id, session);
-        self.touch(id);
+        self.touch(now, id);
         id
     }
 
@@ -120,6 +152,7 @@ impl Sessions {
     /// See [`Rejection`].
     pub fn admit(
         &mut self,
+        now: Time,
         id: SessionId,
         identity: &str,
         sequence: u64,
@@ -128,7 +161,7 @@ impl Sessions {
         let session = self.owned(id, identity)?;
         let expected = session.sequence + 1;
         if sequence == expected {
-            self.touch(id);
+            self.touch(now, id);
             return Ok(Admission::Run);
         }
         if sequence == 0 || sequence != session.sequence {
@@ -138,7 +171,7 @@ impl Sessions {
             return Err(Rejection::SequenceReused { session: id, sequence });
         }
         let reply = session.reply.clone();
-        self.touch(id);
+        self.touch(now, id);
         Ok(Admission::Repeat(reply))
     }
 
@@ -180,11 +213,12 @@ impl Sessions {
         Ok(session)
     }
 
-    fn touch(&mut self, id: SessionId) {
+    fn touch(&mut self, now: Time, id: SessionId) {
         let Some(session) = self.open.get_mut(&id) else { return };
         self.uses += 1;
         self.idle.remove(&(session.used, id));
         session.used = self.uses;
+        session.used_at = now;
         self.idle.insert((session.used, id));
     }
 }
@@ -194,58 +228,76 @@ mod tests {
     use super::*;
 
     const ADA: &str = "client/ada";
+    const NOW: Time = Time(7);
 
     fn run(sessions: &mut Sessions, id: SessionId, sequence: u64, command: &[u8]) {
-        assert_eq!(sessions.admit(id, ADA, sequence, command), Ok(Admission::Run));
+        assert_eq!(sessions.admit(NOW, id, ADA, sequence, command), Ok(Admission::Run));
         sessions.keep(id, sequence, command, Bytes::copy_from_slice(command));
     }
 
     #[test]
     fn cli1_a_repeated_command_is_answered_and_not_run() {
         let mut sessions = Sessions::default();
-        let id = sessions.open(ADA, 10);
+        let id = sessions.open(NOW, ADA, 10);
         run(&mut sessions, id, 1, b"a");
-        let again = sessions.admit(id, ADA, 1, b"a");
+        let again = sessions.admit(NOW, id, ADA, 1, b"a");
         assert_eq!(again, Ok(Admission::Repeat(Bytes::from_static(b"a"))));
     }
 
     #[test]
     fn cli11_out_of_order_gaps_and_reuse_are_refused() {
         let mut sessions = Sessions::default();
-        let id = sessions.open(ADA, 10);
+        let id = sessions.open(NOW, ADA, 10);
         run(&mut sessions, id, 1, b"a");
         run(&mut sessions, id, 2, b"b");
         for found in [0, 1, 4] {
-            let refused = sessions.admit(id, ADA, found, b"a");
+            let refused = sessions.admit(NOW, id, ADA, found, b"a");
             let expected = Rejection::BadSequence { session: id, expected: 3, found };
             assert_eq!(refused, Err(expected));
         }
-        let reused = sessions.admit(id, ADA, 2, b"other");
+        let reused = sessions.admit(NOW, id, ADA, 2, b"other");
         assert_eq!(reused, Err(Rejection::SequenceReused { session: id, sequence: 2 }));
     }
 
     #[test]
     fn a_session_is_its_owners_alone() {
         let mut sessions = Sessions::default();
-        let id = sessions.open(ADA, 10);
-        let stranger = sessions.admit(id, "client/eve", 1, b"a");
+        let id = sessions.open(NOW, ADA, 10);
+        let stranger = sessions.admit(NOW, id, "client/eve", 1, b"a");
         assert_eq!(stranger, Err(Rejection::NotYourSession { session: id }));
         assert!(sessions.close(id, "client/eve").is_err());
         assert_eq!(sessions.close(id, ADA), Ok(()));
-        let closed = sessions.admit(id, ADA, 1, b"a");
+        let closed = sessions.admit(NOW, id, ADA, 1, b"a");
         assert_eq!(closed, Err(Rejection::SessionExpired { session: id }));
     }
 
     #[test]
     fn the_longest_idle_makes_room_and_ids_are_never_reused() {
         let mut sessions = Sessions::default();
-        let (first, second) = (sessions.open(ADA, 2), sessions.open(ADA, 2));
+        let (first, second) = (sessions.open(NOW, ADA, 2), sessions.open(NOW, ADA, 2));
         run(&mut sessions, first, 1, b"a");
-        let third = sessions.open(ADA, 2);
+        let third = sessions.open(NOW, ADA, 2);
         assert_eq!(sessions.len(), 2);
-        let evicted = sessions.admit(second, ADA, 1, b"a");
+        let evicted = sessions.admit(NOW, second, ADA, 1, b"a");
         assert_eq!(evicted, Err(Rejection::SessionExpired { session: second }));
         assert!(third > second && second > first);
         run(&mut sessions, first, 2, b"b");
+    }
+
+    #[test]
+    fn a_session_unused_for_too_long_ends_and_no_other() {
+        let (mut sessions, idle) = (Sessions::default(), Duration::from_secs(10));
+        let at = |seconds: u64| Time(seconds * 1_000_000);
+        let (first, second) = (sessions.open(at(0), ADA, 9), sessions.open(at(1), ADA, 9));
+        assert_eq!(sessions.admit(at(5), first, ADA, 1, b"a"), Ok(Admission::Run));
+        sessions.expire(at(10), idle);
+        assert_eq!(sessions.len(), 2, "each was used within ten seconds");
+        sessions.expire(at(11), idle);
+        let expired = Err(Rejection::SessionExpired { session: second });
+        assert_eq!(sessions.admit(at(11), second, ADA, 1, b"a"), expired);
+        assert_eq!(sessions.len(), 1);
+        sessions.expire(at(15), idle);
+        assert!(sessions.is_empty());
+        assert!(sessions.open(at(15), ADA, 9) > second, "ids are never reused");
     }
 }

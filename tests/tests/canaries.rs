@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use paxos_actors::log::{Disk, MemoryDisk};
 use paxos_core::{
-    Applied, Effect, Input, NodeId, Recovered, Replica, Role, RoleKind, Slot, Time, Value,
+    Applied, Effect, Input, NodeId, Recovered, Replica, Role, RoleKind, SessionLimits, Slot, Time,
+    Value,
 };
 use paxos_tests::canaries::{Against, Canary, How, all};
 use paxos_tests::simulation::{Actor, Plan, Plant, Sound, Sum, run, run_planted};
@@ -55,10 +56,10 @@ impl Plant for Idle {
         replica: &mut Replica<Sum>,
         slot: Slot,
         value: &Value,
-        sessions_max: u64,
+        limits: SessionLimits,
     ) -> Applied {
         self.applied += 1;
-        replica.apply(slot, value, sessions_max)
+        replica.apply(slot, value, limits)
     }
 }
 

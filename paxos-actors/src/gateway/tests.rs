@@ -6,7 +6,7 @@ use bytes::Bytes;
 use paxos_core::batch::{COMMAND_MAX, Commands};
 use paxos_core::{
     Applied, Ballot, Batch, Change, NodeId, Operation, Origin, Outcome, Refusal, Replica,
-    SessionId, Slot, Time, Value,
+    SessionId, SessionLimits, Slot, Time, Value,
 };
 use paxos_net::protocol::{
     Call, ClientRequest, ClientResponse, Consistency, Refused, Relay, Response, Unavailable,
@@ -103,6 +103,27 @@ fn a_batch_whose_slot_holds_something_else_is_proposed_again() {
     desk.applied(Time(1), vec![], Slot(7));
     let [(second, 1)] = batches(&mut desk)[..] else { panic!("it goes again") };
     assert_ne!(first, second);
+}
+
+#[test]
+fn a_batch_that_a_snapshot_passed_by_goes_again_and_is_never_called_refused() {
+    let mut desk = desk(GatewayOptions::default());
+    desk.notice(Time(0), led(Some(ME)));
+    desk.requests(Time(0), caller(), vec![run(1, 1000), run(2, 1000)]);
+    let [(first, 2)] = batches(&mut desk)[..] else { panic!() };
+    desk.notice(Time(0), Notice::Proposed(first, Slot(7)));
+    desk.restored(Time(1), Slot(6));
+    assert!(desk.orders().is_empty(), "slot 7 is not covered");
+    desk.restored(Time(1), Slot(9));
+    let [(second, 2)] = batches(&mut desk)[..] else { panic!("it goes again") };
+    assert_ne!(first, second);
+    // Nobody knows what became of it the first time.
+    desk.notice(Time(2), Notice::Refused(second, Refusal::NotLeader));
+    desk.notice(Time(2), led(None));
+    desk.tick(Time(2_000_000));
+    let answers = answers(&mut desk);
+    assert_eq!(answers.len(), 2);
+    assert!(answers.iter().all(|(_, answer)| matches!(answer, Response::Unknown { .. })));
 }
 
 #[test]
@@ -319,7 +340,8 @@ fn run_all(replica: &mut Replica<Sum>, orders: &[Order]) -> Vec<AppliedBatch> {
         let Order::Propose(_, bytes) = order else { continue };
         let batch = Batch { stamp: Time(0), bytes: bytes.clone() };
         let slot = replica.applied().next();
-        let Applied { origin, outcomes } = replica.apply(slot, &Value::Commands(batch), 10);
+        let Applied { origin, outcomes } =
+            replica.apply(slot, &Value::Commands(batch), SessionLimits::default());
         applied.push(AppliedBatch { origin: origin.unwrap(), outcomes });
     }
     applied

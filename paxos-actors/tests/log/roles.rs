@@ -7,8 +7,8 @@ use paxos_core::batch::{Commands, Entry};
 use paxos_core::{
     Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, Configurations, Input, Inside,
     Learner, LearnerMessage, LearnerOptions, Message, NodeId, Operation, Origin, Promise, Proposer,
-    ProposerMessage, ProposerOptions, Record, Recovered, Replica, Restored, Role, SessionId, Slot,
-    Time, Value,
+    ProposerMessage, ProposerOptions, Record, Recovered, Replica, Restored, Role, SessionId,
+    SessionLimits, Slot, Time, Value,
 };
 
 use crate::story::*;
@@ -179,7 +179,7 @@ fn apply(replica: &mut Replica<Sum>, effects: Vec<paxos_core::Effect>, log: Opti
     for effect in effects {
         match effect {
             paxos_core::Effect::Apply { slot, value } => {
-                replica.apply(slot, &value, 10);
+                replica.apply(slot, &value, SessionLimits::default());
             }
             paxos_core::Effect::Persist(persist) => records.extend(persist.records),
             _ => {}
@@ -234,7 +234,7 @@ fn a19_a_restart_skips_no_command_and_applies_none_twice() {
             // State and applied slot are both made of the same records.
             let (mut learner, mut replica) = (learn(&recovered), Replica::<Sum>::new());
             for (slot, value) in learner.chosen(Slot::FIRST) {
-                replica.apply(slot, value, 10);
+                replica.apply(slot, value, SessionLimits::default());
             }
             let applied = replica.applied().0;
             assert_eq!(learner.next(), Slot(applied + 1), "{what}");

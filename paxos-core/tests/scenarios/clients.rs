@@ -4,7 +4,7 @@ use paxos_core::acceptor::Answer;
 use paxos_core::batch::{BATCH_MAX, COMMAND_MAX, Commands, Entry};
 use paxos_core::{
     Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, NodeId, Operation, Origin, Outcome,
-    Record, Recovered, Rejection, Replica, SessionId, Slot, Time, Value,
+    Record, Recovered, Rejection, Replica, SessionId, SessionLimits, Slot, Time, Value,
 };
 
 use crate::sum::Sum;
@@ -41,6 +41,8 @@ fn cli6_what_fits_into_a_command_can_be_passed_on() {
 }
 
 const SESSIONS_MAX: u64 = 3;
+const LIMITS: SessionLimits =
+    SessionLimits { max: SESSIONS_MAX, idle: std::time::Duration::from_secs(60) };
 
 /// Has a replica apply one operation of a client in the next slot.
 fn apply(replica: &mut Replica<Sum>, identity: &str, operation: Operation) -> Outcome {
@@ -51,7 +53,7 @@ fn apply(replica: &mut Replica<Sum>, identity: &str, operation: Operation) -> Ou
         entries: vec![Entry { identity: 0, operation }],
     };
     let batch = Batch { stamp: Time(slot.0), bytes: commands.encode() };
-    replica.apply(slot, &Value::Commands(batch), SESSIONS_MAX).outcomes.remove(0)
+    replica.apply(slot, &Value::Commands(batch), LIMITS).outcomes.remove(0)
 }
 
 fn open(replica: &mut Replica<Sum>, identity: &str) -> SessionId {

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use paxos_core::batch::{Commands, Entry};
 use paxos_core::{
-    Batch, ClusterId, Message, NodeId, Operation, Origin, Outcome, Replica, Status, Time, Value,
+    Batch, ClusterId, Message, NodeId, Operation, Origin, Outcome, Replica, SessionLimits, Status,
+    Time, Value,
 };
 use paxos_net::certs::{Authority, Leaf};
 use paxos_net::client::{Client, ClientConfig};
@@ -143,10 +144,11 @@ impl Stub {
                 };
                 let bytes = commands.encode();
                 let value = Value::Commands(Batch { stamp: Time(1), bytes });
-                let sessions_max = self.sessions_max.load(Ordering::Relaxed);
+                let max = self.sessions_max.load(Ordering::Relaxed);
+                let limits = SessionLimits { max, ..SessionLimits::default() };
                 let mut replica = self.replica.lock().unwrap();
                 let slot = replica.applied().next();
-                let mut applied = replica.apply(slot, &value, sessions_max);
+                let mut applied = replica.apply(slot, &value, limits);
                 Response::Done(applied.outcomes.remove(0))
             }
         }

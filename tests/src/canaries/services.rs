@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use paxos_core::batch::Commands;
-use paxos_core::{Applied, NodeId, Operation, Replica, SessionId, Slot, Time, Value};
+use paxos_core::{
+    Applied, NodeId, Operation, Replica, SessionId, SessionLimits, Slot, Time, Value,
+};
 use serde::{Deserialize, Serialize};
 
 use super::How::Seeds;
@@ -82,7 +84,7 @@ impl Plant for Wrong {
         replica: &mut Replica<Sum>,
         slot: Slot,
         value: &Value,
-        sessions_max: u64,
+        limits: SessionLimits,
     ) -> Applied {
         if let Value::Commands(batch) = value
             && let Some(commands) = Commands::decode(&batch.bytes)
@@ -95,7 +97,7 @@ impl Plant for Wrong {
             let bytes = postcard::to_stdvec(&state).expect("plain data always encodes");
             *replica = Replica::restore(&bytes).expect("a snapshot has this form");
         }
-        replica.apply(slot, value, sessions_max)
+        replica.apply(slot, value, limits)
     }
 }
 

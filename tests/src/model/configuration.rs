@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use paxos_core::{
     AcceptorMessage, Configurations, Envelope, Member, MemberRole, Membership, Message, NodeId,
-    ProposerMessage, Quorums, RoleKind, Slot, receivers,
+    ProposerMessage, Quorums, RoleKind, SessionLimits, Slot, receivers,
 };
 
 /// Two rival proposers, some acceptors, and the bounds of the search.
@@ -238,7 +238,7 @@ impl Configuration {
             alpha: self.slots,
             lease: Duration::ZERO,
             drift_ppm: 0,
-            sessions_max: 1,
+            sessions: SessionLimits::default(),
             snapshot_replicas: 1,
         })
     }

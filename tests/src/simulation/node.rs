@@ -9,7 +9,7 @@ use paxos_core::{
     Acceptor, AcceptorOptions, Archive, Backlog, ClusterId, Configurations, Effect, Elector,
     Envelope, HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner, LearnerOptions,
     MemberRole, Membership, NodeId, Persist, Proposer, Record, Recovered, Replica, Restored, Role,
-    RoleKind, Slot, Status, Time, Value,
+    RoleKind, SessionLimits, Slot, Status, Time, Value,
 };
 
 use super::client::Sum;
@@ -160,7 +160,7 @@ impl Running {
             host.role.learns().then(|| Learner::recover(me, options, restored, recovered));
         let mut backlog = Backlog::new(settings.snapshots.every_bytes);
         for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(next)) {
-            plant.apply(me, &mut replica, slot, value, genesis.sessions_max);
+            plant.apply(me, &mut replica, slot, value, genesis.sessions);
             backlog.add(slot, value);
         }
         let beside_replica = host.role.learns();
@@ -206,14 +206,14 @@ impl Running {
     /// Those of the disk, in words; the node must then stop.
     pub fn make_snapshot(
         &mut self,
-        sessions_max: u64,
+        limits: SessionLimits,
         plant: &mut dyn Plant,
     ) -> Result<Option<(Slot, Bytes)>, String> {
         let Some(values) = self.making.take() else { return Ok(None) };
         let previous = self.snapshots.newest().map_err(|error| error.to_string())?;
         let me = self.me;
         let made = Replica::next_snapshot(previous.as_deref(), &values, |replica, slot, value| {
-            plant.apply(me, replica, slot, value, sessions_max);
+            plant.apply(me, replica, slot, value, limits);
         });
         let (upto, state) = made.map_err(|error| error.to_string())?;
         self.snapshots.save(upto, &state).map_err(|error| error.to_string())?;

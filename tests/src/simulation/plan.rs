@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use paxos_core::{
     AcceptorOptions, ArchiveOptions, HeartbeatOptions, LearnerOptions, Member, MemberRole,
-    Membership, NodeId, ProposerOptions, Quorums, Random,
+    Membership, NodeId, ProposerOptions, Quorums, Random, SessionLimits,
 };
 
 /// One run, drawn from a seed.
@@ -304,7 +304,7 @@ fn membership(random: &mut Random) -> Membership {
         alpha: 1 + random.below(32),
         lease: Duration::ZERO,
         drift_ppm: 0,
-        sessions_max: 1000,
+        sessions: SessionLimits::default(),
         snapshot_replicas: 1 + random.below(learners),
     }
 }

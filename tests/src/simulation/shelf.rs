@@ -23,12 +23,12 @@ impl World<'_> {
 
     /// The snapshot is made.
     pub(super) fn make_snapshot(&mut self, node: NodeId, run: u64) -> Result<(), String> {
-        let sessions_max = self.plan.membership.sessions_max;
+        let limits = self.plan.membership.sessions;
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
         if running.incarnation() != run {
             return Ok(());
         }
-        match running.make_snapshot(sessions_max, self.plant) {
+        match running.make_snapshot(limits, self.plant) {
             Ok(Some((upto, state))) => {
                 self.made += 1;
                 self.told(node, || format!("saves a snapshot of every slot below {upto}"));

@@ -70,7 +70,7 @@ impl World<'_> {
         if !in_peace && self.random.below(2) == 0 {
             // So it does while a snapshot is being made.
             host.disk().faults.fail_next_sync = true;
-            running.make_snapshot(self.plan.membership.sessions_max, self.plant).ok();
+            running.make_snapshot(self.plan.membership.sessions, self.plant).ok();
         }
         drop(running);
         let mut disk = host.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -513,10 +513,10 @@ impl<'a> World<'a> {
         self.told(node, || format!("applies {slot} {value}"));
         self.agreement.applied(node, slot, value)?;
         self.replication.applies(node, slot, value)?;
-        let sessions_max = self.plan.membership.sessions_max;
+        let limits = self.plan.membership.sessions;
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
         let Applied { origin, outcomes } =
-            self.plant.apply(node, &mut running.replica, slot, value, sessions_max);
+            self.plant.apply(node, &mut running.replica, slot, value, limits);
         running.backlog.add(slot, value);
         let due = running.is_snapshot_due();
         if due || slot.0.is_multiple_of(STATE_EVERY) {

@@ -66,7 +66,7 @@ fn d17_a_state_machine_that_depends_on_chance_is_found_out_at_the_next_check() {
     for value in &values {
         for (node, replica) in &mut replicas {
             let slot = replica.applied().next();
-            replica.apply(slot, value, 10);
+            replica.apply(slot, value, paxos_core::SessionLimits::default());
             let checked = match slot.0.is_multiple_of(CHECK_EVERY) {
                 true => checker.state(*node, slot, &replica.snapshot()),
                 false => Ok(()),
