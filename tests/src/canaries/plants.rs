@@ -119,7 +119,7 @@ pub(super) fn rivals(plan: Plan) -> Plan {
     let (every, lasts) = (Duration::from_millis(300), Duration::from_millis(300));
     plan.troubles = [(Trouble::Cut, Rhythm { every, lasts })].into();
     let (clients, operations, think) = (8, 100, Duration::from_millis(50));
-    let (faults_for, latency) = (Duration::from_secs(12), Duration::from_millis(20));
+    let (faults_for, latency) = (Duration::from_secs(12), Duration::from_millis(60));
     let (loss, reordering, settings) = (150, 250, Settings::default());
     Plan { clients, operations, think, faults_for, latency, loss, reordering, settings, ..plan }
 }

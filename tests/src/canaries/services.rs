@@ -69,6 +69,7 @@ struct Sessions {
 struct Session {
     identity: String,
     used: u64,
+    used_at: Time,
     sequence: u64,
     hash: u64,
     reply: Vec<u8>,
