@@ -81,6 +81,7 @@ impl<S: StateMachine> ApplyActor<S> {
     }
 
     fn sweep(&mut self) {
+        shelf::forget(&self.arrivals, self.replica.applied());
         let now = self.wires.clock.now();
         self.waiting.retain(|_, asks| {
             asks.retain(|ask| ask.until > now);
@@ -116,7 +117,7 @@ impl<S: StateMachine> Handler<Decided> for ApplyActor<S> {
             match decision {
                 Decision::Apply(slot, value) => batches.extend(self.apply(slot, &value)),
                 Decision::Restore(next) => self.restore(next),
-                Decision::Saved => self.backlog.made(),
+                Decision::Saved(bytes) => self.backlog.made(bytes),
             }
         }
         self.save_if_due();

@@ -58,8 +58,8 @@ pub enum Decision {
     Apply(Slot, Value),
     /// Go on from the snapshot of every slot below.
     Restore(Slot),
-    /// Nothing: the snapshot that was being made is saved, and another may be due.
-    Saved,
+    /// Nothing: the snapshot that was being made is saved, of so many bytes; another may be due.
+    Saved(u64),
 }
 
 /// To the shelf.

@@ -290,7 +290,7 @@ impl<S: StateMachine> Node<S> {
         let next = replica.applied().next();
         let restored = Restored { next, clock: replica.time(), configurations: genesis.clone() };
         let learner = Learner::recover(me, LearnerOptions::default(), restored, &recovered);
-        let mut backlog = Backlog::new(cluster.snapshots.every_bytes);
+        let mut backlog = Backlog::new(cluster.snapshots.every_bytes, snapshots.bytes());
         for (slot, value) in learner.chosen(next) {
             replica.apply(slot, value, genesis.at(slot).sessions);
             backlog.add(slot, value);

@@ -26,6 +26,13 @@ const READS_MAX: usize = 16;
 /// that they do not cover.
 pub type Arrivals<S> = Arc<Mutex<BTreeMap<Slot, Replica<S>>>>;
 
+/// Forgets the states that the log has led beyond.
+pub fn forget<S>(arrivals: &Arrivals<S>, applied: Slot) {
+    let mut arrivals = lock(arrivals);
+    let ahead = arrivals.split_off(&applied.next().next());
+    *arrivals = ahead;
+}
+
 /// The state that arrived for a slot; those before it are no longer of use.
 pub fn take<S>(arrivals: &Arrivals<S>, next: Slot) -> Option<Replica<S>> {
     let mut arrivals = lock(arrivals);
@@ -69,13 +76,12 @@ impl<S: StateMachine> Shelf<S> {
     fn make(&mut self, values: &[(Slot, Value)]) -> Result<(), Failure> {
         let previous = self.snapshots.newest()?;
         let (upto, state) =
-            Replica::<S>::next_snapshot(previous.as_deref(), values, |replica, slot, value| {
+            Replica::<S>::next_snapshot(previous, values, |replica, slot, value| {
                 replica.apply(slot, value, self.configurations.at(slot).sessions);
             })?;
-        drop(previous);
         self.snapshots.save(upto, &state)?;
         tracing::info!(%upto, bytes = state.len(), "snapshot saved");
-        self.wires.apply.do_send(Decided(vec![Decision::Saved]));
+        self.wires.apply.do_send(Decided(vec![Decision::Saved(state.len() as u64)]));
         self.tell_stored();
         Ok(())
     }
@@ -104,9 +110,18 @@ impl<S: StateMachine> Shelf<S> {
                 tracing::warn!(%upto, "a fetched snapshot was not what it should be");
                 self.tell(Inside::Kept { upto, offset: 0 });
             }
-            Kept::Stored => {
-                let state = self.snapshots.newest()?.unwrap_or_default();
-                let replica = Replica::<S>::restore(&state)?;
+            Kept::Whole(state) => {
+                // One that cannot be used must not take the place of one that can.
+                let replica = match Replica::<S>::restore(&state) {
+                    Ok(replica) => replica,
+                    Err(error) => {
+                        tracing::error!(%upto, %error, "a peer's snapshot cannot be used here");
+                        self.snapshots.discard()?;
+                        self.tell(Inside::Kept { upto, offset: 0 });
+                        return Ok(());
+                    }
+                };
+                self.snapshots.store()?;
                 let (next, clock) = (replica.applied().next(), replica.time());
                 tracing::info!(%upto, bytes = state.len(), "snapshot fetched");
                 lock(&self.arrivals).insert(next, replica);

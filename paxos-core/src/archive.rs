@@ -3,7 +3,7 @@
 //!
 //! It never touches their bytes: making, reading and keeping them is its driver's work. The one who
 //! fetches asks for every piece, so a transfer goes as fast as its receiver writes, ends when its
-//! receiver is gone, and is resumed at the piece that was lost.
+//! receiver is gone, and repeats no more than the piece that was lost.
 
 use std::time::Duration;
 
@@ -71,6 +71,13 @@ struct Fetching {
     grown: Time,
 }
 
+impl Fetching {
+    /// Whether a piece is being written here. However long that takes, it is not the peer's fault.
+    fn is_being_kept(&self) -> bool {
+        self.snapshot.is_some() && self.pull_at.is_none()
+    }
+}
+
 impl Archive {
     /// The archive of node `me`, which has nothing until it hears what is stored.
     pub fn new(me: NodeId, options: ArchiveOptions) -> Self {
@@ -117,6 +124,7 @@ impl Archive {
     /// Takes the piece that was asked for, and nothing else.
     fn piece(
         &mut self,
+        now: Time,
         from: NodeId,
         (snapshot, offset): (Manifest, u64),
         bytes: bytes::Bytes,
@@ -138,6 +146,7 @@ impl Archive {
             fetching.snapshot = Some(snapshot.clone());
             fetching.offset = offset;
             fetching.pull_at = None;
+            fetching.grown = now;
             out.push(Effect::KeepPiece { snapshot, offset, bytes });
         }
     }
@@ -147,9 +156,8 @@ impl Archive {
         let ArchiveOptions { piece_bytes, bytes_per_second, .. } = &self.options;
         let micros = piece_bytes.saturating_mul(1_000_000) / (*bytes_per_second).max(1);
         let piece = Duration::from_micros(micros);
-        let Some(fetching) = self.fetching.as_mut().filter(|fetching| fetching.upto == upto) else {
-            return;
-        };
+        let waits = |fetching: &&mut Fetching| fetching.upto == upto && fetching.is_being_kept();
+        let Some(fetching) = self.fetching.as_mut().filter(waits) else { return };
         if offset == 0 {
             self.fetching = None;
             return;
@@ -175,6 +183,9 @@ impl Archive {
     /// Does what is due.
     fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(fetching) = &mut self.fetching else { return };
+        if fetching.is_being_kept() {
+            return;
+        }
         if fetching.grown.after(self.options.patience) <= now {
             self.fetching = None;
             return;
@@ -195,13 +206,17 @@ impl Role for Archive {
             Input::Message(from, Message::Archive(message)) => match message {
                 ArchiveMessage::Pull { upto, offset } => self.pulled(from, upto, offset, out),
                 ArchiveMessage::Piece { snapshot, offset, bytes } => {
-                    self.piece(from, (snapshot, offset), bytes, out);
+                    self.piece(now, from, (snapshot, offset), bytes, out);
                 }
             },
             Input::Message(_, Message::Inside(inside)) => match inside {
                 Inside::Behind { peer, upto } => self.behind(now, peer, upto),
                 Inside::Kept { upto, offset } => self.kept(now, upto, offset),
                 Inside::Stored { snapshots } => self.stored(snapshots, out),
+                // The log has led as far meanwhile.
+                Inside::Advanced { next, .. } => {
+                    self.fetching = self.fetching.take().filter(|fetching| fetching.upto > next);
+                }
                 _ => {}
             },
             Input::Message(..) | Input::Timeout => {}
@@ -210,7 +225,7 @@ impl Role for Archive {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let fetching = self.fetching.as_ref()?;
+        let fetching = self.fetching.as_ref().filter(|fetching| !fetching.is_being_kept())?;
         let end = fetching.grown.after(self.options.patience);
         Some(fetching.pull_at.map_or(end, |pull_at| pull_at.min(end)))
     }

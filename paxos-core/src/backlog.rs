@@ -14,15 +14,24 @@ const SLOT_BYTES: u64 = 16;
 #[derive(Debug)]
 pub struct Backlog {
     every_bytes: u64,
+    /// What the newest snapshot weighs: to write it again for less would be mostly writing it.
+    newest_bytes: u64,
     values: Vec<(Slot, Value)>,
     bytes: u64,
     making: bool,
 }
 
 impl Backlog {
-    /// A backlog from which a snapshot is due whenever it holds `every_bytes`.
-    pub fn new(every_bytes: u64) -> Self {
-        Backlog { every_bytes: every_bytes.max(1), values: Vec::new(), bytes: 0, making: false }
+    /// A backlog from which a snapshot is due whenever it holds `every_bytes`, and as many as the
+    /// newest snapshot has.
+    pub fn new(every_bytes: u64, newest_bytes: u64) -> Self {
+        Backlog {
+            every_bytes: every_bytes.max(1),
+            newest_bytes,
+            values: Vec::new(),
+            bytes: 0,
+            making: false,
+        }
     }
 
     /// A value was applied.
@@ -33,7 +42,7 @@ impl Backlog {
 
     /// The values to make the next snapshot of, if it is due and none is being made.
     pub fn due(&mut self) -> Option<Vec<(Slot, Value)>> {
-        if self.making || self.bytes < self.every_bytes {
+        if self.making || self.bytes < self.every_bytes.max(self.newest_bytes) {
             return None;
         }
         self.making = true;
@@ -41,9 +50,10 @@ impl Backlog {
         Some(std::mem::take(&mut self.values))
     }
 
-    /// The snapshot that was being made is stored.
-    pub fn made(&mut self) {
+    /// The snapshot that was being made is stored; it has so many bytes.
+    pub fn made(&mut self, bytes: u64) {
         self.making = false;
+        self.newest_bytes = bytes;
     }
 
     /// The state was replaced by that of a snapshot: what was applied before is in it.
@@ -59,7 +69,7 @@ mod tests {
 
     #[test]
     fn one_at_a_time_and_nothing_twice() {
-        let mut backlog = Backlog::new(2 * SLOT_BYTES);
+        let mut backlog = Backlog::new(2 * SLOT_BYTES, 0);
         let slots = |values: Option<Vec<(Slot, Value)>>| {
             values.map(|values| values.into_iter().map(|(slot, _)| slot.0).collect::<Vec<_>>())
         };
@@ -71,9 +81,11 @@ mod tests {
             backlog.add(Slot(slot), &Value::Noop);
             assert_eq!(slots(backlog.due()), None, "one is being made");
         }
-        backlog.made();
+        backlog.made(3 * SLOT_BYTES + 1);
+        assert_eq!(slots(backlog.due()), None, "to write it again would cost more");
+        backlog.made(3 * SLOT_BYTES);
         assert_eq!(slots(backlog.due()), Some(vec![3, 4, 5]));
-        backlog.made();
+        backlog.made(0);
         backlog.add(Slot(6), &Value::Noop);
         backlog.restored();
         backlog.add(Slot(9), &Value::Noop);

@@ -234,6 +234,9 @@ impl HeartbeatPolicy {
                 Resignation::NoQuorum(silence) => {
                     format!("no quorum answered for {} ms", silence.as_millis())
                 }
+                Resignation::Behind(cut) => {
+                    format!("slots below {cut} were cut and could not be learned")
+                }
                 Resignation::Told => "another leader is heard".to_owned(),
             };
             self.lose(now, format!("{} resigned: {why}", self.me), out);

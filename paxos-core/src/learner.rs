@@ -59,6 +59,8 @@ pub struct Learner {
     chosen: BTreeMap<Slot, (Ballot, Value)>,
     /// The first slot of which `chosen` has the value, if it has any.
     kept: Slot,
+    /// Slots below are cut from the log that this learner alone writes, if it does.
+    cut: Slot,
     ahead: BTreeMap<Slot, Candidate>,
     peers: BTreeMap<NodeId, Slot>,
     /// The first slot that the newest snapshot of each node does not cover, this one included.
@@ -125,6 +127,7 @@ impl Learner {
             clock: clock.unwrap_or_default().max(restored.clock),
             chosen,
             kept,
+            cut: recovered.trimmed,
             ahead: BTreeMap::new(),
             peers: BTreeMap::new(),
             saved: BTreeMap::new(),
@@ -396,10 +399,11 @@ impl Learner {
         if below > self.kept {
             self.kept = below;
             self.chosen = self.chosen.split_off(&below);
-            if !self.options.beside_acceptor {
-                let records = vec![Record::Trimmed(below)];
-                out.push(Effect::Persist(Persist { records, then: Vec::new() }));
-            }
+        }
+        if below > self.cut && !self.options.beside_acceptor {
+            self.cut = below;
+            let records = vec![Record::Trimmed(below)];
+            out.push(Effect::Persist(Persist { records, then: Vec::new() }));
         }
         self.be_safe(out);
     }

@@ -349,6 +349,8 @@ pub enum Resignation {
     Outvoted(Ballot),
     /// No quorum answered for this long.
     NoQuorum(Duration),
+    /// An acceptor has cut the slots below, and they could not be learned in time.
+    Behind(Slot),
     /// The leadership said so.
     Told,
 }
@@ -386,7 +388,8 @@ pub fn receivers(message: &Message) -> &'static [RoleKind] {
             Inside::Behind { .. } | Inside::Stored { .. } | Inside::Kept { .. } => &[Archive],
             Inside::Saved { .. } => &[Acceptor, Learner, Leadership],
             Inside::Safe { .. } => &[Proposer],
-            Inside::Advanced { .. } | Inside::Seen { .. } => &[Proposer, Leadership],
+            Inside::Advanced { .. } => &[Proposer, Leadership, Archive],
+            Inside::Seen { .. } => &[Proposer, Leadership],
             Inside::Campaign { .. } | Inside::Resign { .. } => &[Proposer],
             Inside::Elected { .. } | Inside::Resigned { .. } | Inside::Ready { .. } => {
                 &[Leadership]

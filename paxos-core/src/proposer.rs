@@ -169,6 +169,9 @@ impl Proposer {
         };
         let wanted = term.page_wanted(from);
         term.promise(from, page);
+        if term.trimmed > self.next {
+            term.behind_since.get_or_insert(now);
+        }
         if term.page_wanted(from).is_some() && term.page_wanted(from) != wanted {
             self.ask_page(from, out);
         }
@@ -411,6 +414,9 @@ impl Proposer {
         self.configurations = configurations;
         let Some(term) = &mut self.term else { return };
         term.forget_below(next);
+        if term.trimmed <= next {
+            term.behind_since = None;
+        }
         if clock > term.stamp(now) {
             term.clock = (clock, now);
         }
@@ -457,8 +463,26 @@ impl Proposer {
             self.confirm(now, out);
         }
         self.campaign_again(now, out);
+        self.despair_of_the_cut(now, out);
+    }
+
+    /// An acceptor has cut slots that this leader does not know, and it has not learned them since:
+    /// lets somebody lead who does, or, if that acceptor is gone for good with all that it knew, a
+    /// quorum without it, which has the values still.
+    fn despair_of_the_cut(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(term) = &self.term else { return };
+        if self.behind_ends(term).is_some_and(|end| end <= now) {
+            self.resign(Resignation::Behind(term.trimmed), out);
+        }
+    }
+
+    fn behind_ends(&self, term: &Term) -> Option<Time> {
+        term.behind_since.map(|since| since.after(self.options.patience * BEHIND_PATIENCE))
     }
 }
+
+/// A leader that lacks slots which an acceptor has cut gives up after so many times its patience.
+const BEHIND_PATIENCE: u32 = 4;
 
 /// A leader resigns only after so many questions without a quorum of answers.
 const UNANSWERED_MIN: usize = 3;
@@ -511,6 +535,9 @@ impl Role for Proposer {
         });
         if let Some(since) = term.refused_since {
             deadline = deadline.min(since.after(patience));
+        }
+        if let Some(end) = self.behind_ends(term) {
+            deadline = deadline.min(end);
         }
         Some(deadline)
     }

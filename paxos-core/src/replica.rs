@@ -164,11 +164,14 @@ impl<S: StateMachine> Replica<S> {
     /// [`RestoreError`] if the one before cannot be read, or if slots between it and the values are
     /// missing.
     pub fn next_snapshot(
-        previous: Option<&[u8]>,
+        previous: Option<Vec<u8>>,
         values: &[(Slot, Value)],
         mut apply: impl FnMut(&mut Self, Slot, &Value),
     ) -> Result<(Slot, Bytes), RestoreError> {
-        let mut replica = previous.map_or_else(|| Ok(Self::new()), Self::restore)?;
+        let mut replica = match previous {
+            Some(state) => Self::restore(&state)?,
+            None => Self::new(),
+        };
         for (slot, value) in values {
             if *slot > replica.applied.next() {
                 return Err(RestoreError(format!("it ends at {}, not at {slot}", replica.applied)));

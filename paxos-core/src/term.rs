@@ -30,6 +30,8 @@ pub(crate) struct Term {
     pub(crate) top: Slot,
     /// The highest trim point of any promise.
     pub(crate) trimmed: Slot,
+    /// Since when that lies ahead of what is known here.
+    pub(crate) behind_since: Option<Time>,
     pub(crate) flights: BTreeMap<Slot, Flight>,
     /// Acceptors that refused, each with the ballot that it had promised.
     pub(crate) refused_by: BTreeMap<NodeId, Ballot>,
@@ -65,6 +67,7 @@ impl Term {
             opened: None,
             top: first,
             trimmed: Slot(0),
+            behind_since: None,
             flights: BTreeMap::new(),
             refused_by: BTreeMap::new(),
             refused_since: None,

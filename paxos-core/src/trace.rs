@@ -197,6 +197,7 @@ impl Display for Resignation {
         match self {
             Resignation::Outvoted(by) => write!(f, "outvoted by {by}"),
             Resignation::NoQuorum(silence) => write!(f, "unheard for {} ms", silence.as_millis()),
+            Resignation::Behind(cut) => write!(f, "behind {cut}"),
             Resignation::Told => f.write_str("told"),
         }
     }

@@ -81,6 +81,13 @@ fn seed_418_a_witness_cuts_only_what_the_loss_of_a_disk_cannot_take() {
     run(418).unwrap();
 }
 
+/// The leader held a promise of a node whose disk was lost since, and with it the only knowledge of
+/// slots that it had cut; it led for ever without them.
+#[test]
+fn seed_2493992979_a_leader_gives_up_that_lacks_what_nobody_left_knows_to_be_cut() {
+    run(2_493_992_979).unwrap();
+}
+
 #[test]
 fn a_seed_that_fails_has_a_trace_too() {
     // There is no link that could be cut.

@@ -111,6 +111,19 @@ impl Disk for Directory {
         self.preparing = Some((name.to_owned(), thread));
     }
 
+    fn create(&mut self, name: &str, size: u64) -> Result<(), DiskError> {
+        let path = self.join(name);
+        let made = || {
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            file.set_len(size)?;
+            Ok(file)
+        };
+        let made = made().map_err(|source| DiskError::new(Operation::Prepare, &path, source));
+        self.keep(name, made?);
+        Ok(())
+    }
+
     fn ready(&mut self, name: &str) -> Result<(), DiskError> {
         match self.finish_preparing() {
             Some((prepared, made)) if prepared == name => {

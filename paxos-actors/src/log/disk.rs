@@ -25,6 +25,13 @@ pub trait Disk: fmt::Debug {
     /// waits for it and has its errors. Until then anything may be in the file.
     fn prepare(&mut self, name: &str, size: u64);
 
+    /// Makes a file of `size` bytes that is to be written whole, in place of any of that name.
+    /// Nothing of it is durable.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    fn create(&mut self, name: &str, size: u64) -> Result<(), DiskError>;
+
     /// Waits until the file that was last prepared, which has this name, is there.
     ///
     /// # Errors

@@ -274,6 +274,10 @@ impl Disk for Arc<Mutex<MemoryDisk>> {
         disk.prepared = Some(made.map_err(|error| (name.to_owned(), error.source.kind())));
     }
 
+    fn create(&mut self, name: &str, size: u64) -> Result<(), DiskError> {
+        lock(self).make(name, size)
+    }
+
     fn ready(&mut self, name: &str) -> Result<(), DiskError> {
         let mut disk = lock(self);
         match disk.prepared.take() {

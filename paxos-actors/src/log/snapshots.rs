@@ -30,9 +30,9 @@ const PIECE: usize = 1 << 20;
 pub enum SnapshotError {
     /// A snapshot is not what was written.
     #[error(
-        "the snapshot {} is damaged: {reason}. Nothing was changed. The log before it is gone: \
-         put the file back if you have it as it was; otherwise the node must come back as a new \
-         member under a new id",
+        "the snapshot {} is damaged: {reason}. Put the file back if you have it as it was. An \
+         older one beside it will do too, since the log reaches back to it: move the damaged file \
+         away. Otherwise the node must come back as a new member under a new id",
         path.display()
     )]
     Damaged {
@@ -60,14 +60,14 @@ pub enum SnapshotError {
 }
 
 /// What became of a piece that was kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// So many bytes of the snapshot are written.
     Written(u64),
     /// All of it is here, and it is not what its manifest says; it is thrown away.
     Spoiled,
-    /// All of it is here, checked, and stored.
-    Stored,
+    /// All of it is here, and it is what its manifest says; the state in it. It is not stored yet.
+    Whole(Vec<u8>),
 }
 
 /// The snapshots of one node, in a directory of their own.
@@ -120,6 +120,11 @@ impl Snapshots {
         &self.stored
     }
 
+    /// The length of the newest, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.stored.last().map_or(0, |newest| newest.bytes)
+    }
+
     /// Whether a snapshot covers everything that is cut.
     ///
     /// # Errors
@@ -154,8 +159,7 @@ impl Snapshots {
     pub fn save(&mut self, upto: Slot, state: &[u8]) -> Result<(), SnapshotError> {
         let header = self.header(upto, state);
         let bytes = (HEADER + state.len()) as u64;
-        self.disk.prepare(MAKING, bytes);
-        self.disk.ready(MAKING)?;
+        self.disk.create(MAKING, bytes)?;
         self.disk.write_at(MAKING, 0, &header)?;
         let mut offset = HEADER as u64;
         for piece in state.chunks(PIECE) {
@@ -182,7 +186,7 @@ impl Snapshots {
     }
 
     /// Writes a piece of a peer's snapshot behind those written before; the first begins anew. With
-    /// the last the whole is checked and stored.
+    /// the last the whole is checked; [`Snapshots::store`] stores it.
     ///
     /// # Errors
     /// See [`SnapshotError`].
@@ -193,8 +197,7 @@ impl Snapshots {
         piece: &[u8],
     ) -> Result<Kept, SnapshotError> {
         if offset == 0 {
-            self.disk.prepare(COMING, snapshot.bytes);
-            self.disk.ready(COMING)?;
+            self.disk.create(COMING, snapshot.bytes)?;
             self.coming = Some((snapshot.clone(), 0));
         }
         let Some((coming, written)) = &mut self.coming else { return Ok(Kept::Spoiled) };
@@ -206,14 +209,35 @@ impl Snapshots {
         if *written < snapshot.bytes {
             return Ok(Kept::Written(*written));
         }
-        self.coming = None;
-        let bytes = self.disk.read(COMING)?;
+        let mut bytes = self.disk.read(COMING)?;
         if self.check(snapshot, &bytes).is_err() {
-            self.disk.remove(COMING)?;
+            self.discard()?;
             return Ok(Kept::Spoiled);
         }
-        self.publish(COMING, snapshot.clone())?;
-        Ok(Kept::Stored)
+        bytes.drain(..HEADER);
+        Ok(Kept::Whole(bytes))
+    }
+
+    /// Stores the peer's snapshot that is here, durably.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn store(&mut self) -> Result<(), SnapshotError> {
+        match self.coming.take() {
+            Some((manifest, _)) => self.publish(COMING, manifest),
+            None => Ok(()),
+        }
+    }
+
+    /// Throws away what has come from a peer so far.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn discard(&mut self) -> Result<(), SnapshotError> {
+        match self.coming.take() {
+            Some(_) => Ok(self.disk.remove(COMING)?),
+            None => Ok(()),
+        }
     }
 
     fn publish(&mut self, from: &str, manifest: Manifest) -> Result<(), SnapshotError> {

@@ -75,7 +75,11 @@ fn carry(from: &Shared, to: &Shared, spoil: impl Fn(u64, &mut Vec<u8>)) -> Kept 
         spoil(offset, &mut piece);
         match target.keep(&manifest, offset, &piece).unwrap() {
             Kept::Written(kept) => offset = kept,
-            done => return done,
+            Kept::Whole(_) => {
+                target.store().unwrap();
+                return Kept::Whole(Vec::new());
+            }
+            Kept::Spoiled => return Kept::Spoiled,
         }
     }
 }
@@ -84,7 +88,7 @@ fn carry(from: &Shared, to: &Shared, spoil: impl Fn(u64, &mut Vec<u8>)) -> Kept 
 fn one_that_is_carried_over_is_the_same_bytes() {
     let (from, to) = (MemoryDisk::new().shared(), MemoryDisk::new().shared());
     open(&from, 2).unwrap().save(Slot(9), &state(9)).unwrap();
-    assert_eq!(carry(&from, &to, |_, _| {}), Kept::Stored);
+    assert_eq!(carry(&from, &to, |_, _| {}), Kept::Whole(Vec::new()));
     assert_eq!(found(&to), [9]);
     let name = "snapshot-00000000000000000009.snap";
     assert_eq!(from.lock().unwrap().contents(name), to.lock().unwrap().contents(name));

@@ -313,6 +313,7 @@ impl<'a> Words<'a> {
     fn reason(&mut self) -> Resignation {
         match self.word().as_str() {
             "told" => Resignation::Told,
+            "behind" => Resignation::Behind(self.slot()),
             "outvoted" => {
                 self.skip("by");
                 Resignation::Outvoted(self.ballot())

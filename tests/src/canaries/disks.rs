@@ -130,6 +130,10 @@ impl Disk for WrongDisk {
         self.disk.prepare(name, size);
     }
 
+    fn create(&mut self, name: &str, size: u64) -> Result<(), DiskError> {
+        self.disk.create(name, size)
+    }
+
     fn ready(&mut self, name: &str) -> Result<(), DiskError> {
         self.disk.ready(name)
     }

@@ -158,7 +158,7 @@ impl Running {
         let options = LearnerOptions { beside_acceptor, ..settings.learner };
         let learner =
             host.role.learns().then(|| Learner::recover(me, options, restored, recovered));
-        let mut backlog = Backlog::new(settings.snapshots.every_bytes);
+        let mut backlog = Backlog::new(settings.snapshots.every_bytes, 0);
         for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(next)) {
             plant.apply(me, &mut replica, slot, value, genesis.sessions);
             backlog.add(slot, value);
@@ -212,12 +212,13 @@ impl Running {
         let Some(values) = self.making.take() else { return Ok(None) };
         let previous = self.snapshots.newest().map_err(|error| error.to_string())?;
         let me = self.me;
-        let made = Replica::next_snapshot(previous.as_deref(), &values, |replica, slot, value| {
+        let made = Replica::next_snapshot(previous, &values, |replica, slot, value| {
             plant.apply(me, replica, slot, value, limits);
         });
         let (upto, state) = made.map_err(|error| error.to_string())?;
         self.snapshots.save(upto, &state).map_err(|error| error.to_string())?;
-        self.backlog.made();
+        // As often as the plan says, however much of it is the state.
+        self.backlog.made(0);
         Ok(Some((upto, state)))
     }
 

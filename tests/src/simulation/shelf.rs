@@ -89,7 +89,7 @@ impl World<'_> {
         match running.snapshots.keep(snapshot, offset, bytes) {
             Ok(Kept::Written(offset)) => self.tell_inside(node, Inside::Kept { upto, offset }),
             Ok(Kept::Spoiled) => self.tell_inside(node, Inside::Kept { upto, offset: 0 }),
-            Ok(Kept::Stored) => return self.fetched(node, upto),
+            Ok(Kept::Whole(state)) => return self.fetched(node, upto, state),
             Err(error) => {
                 self.told(node, || format!("stops: {error}"));
                 self.stop(node, false);
@@ -99,11 +99,14 @@ impl World<'_> {
     }
 
     /// A peer's snapshot is stored: its state waits until the learner goes on from it.
-    fn fetched(&mut self, node: NodeId, upto: Slot) -> Result<(), String> {
+    fn fetched(&mut self, node: NodeId, upto: Slot, mut state: Vec<u8>) -> Result<(), String> {
         self.told(node, || format!("has fetched a snapshot of every slot below {upto}"));
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
-        let newest = running.snapshots.newest().map_err(|error| format!("snapshots: {error}"))?;
-        let mut state = newest.unwrap_or_default();
+        if let Err(error) = running.snapshots.store() {
+            self.told(node, || format!("stops: {error}"));
+            self.stop(node, false);
+            return Ok(());
+        }
         self.plant.snapshot(node, &mut state);
         let replica = Replica::restore(&state)
             .map_err(|error| format!("snapshots: {node} was given one that is none: {error}"))?;
