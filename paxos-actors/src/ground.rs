@@ -42,12 +42,11 @@ impl Ground {
         let data = folder.join(DATA);
         let (credentials, lock) =
             (Credentials::load(folder)?, there(DirectoryLock::acquire(&data))?);
-        let snapshots = Directory::create(data.join(SNAPSHOTS)).map_err(OpenError::Disk)?;
         Ok(Ground {
             credentials,
             lock: Some(lock),
             disk: Box::new(Directory::new(&data)),
-            snapshots: Box::new(snapshots),
+            snapshots: Box::new(Directory::new(data.join(SNAPSHOTS))),
             writes: Writes::Thread,
             clock: Clock::Machine,
             network: Network::default(),

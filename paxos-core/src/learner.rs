@@ -408,9 +408,9 @@ impl Learner {
         self.be_safe(out);
     }
 
-    /// Says which slots are in the snapshots of enough replicas: as many as the membership asks for,
-    /// and so many that no phase 1 quorum is without one. Who cuts has a value no more; if then
-    /// disks are lost, but not so many that the cluster would stop, somebody must still have it.
+    /// Says which slots are in the snapshots of enough replicas: as many as the membership asks
+    /// for, and so many that no phase 1 quorum is without one. Who cuts has a value no more; if
+    /// then disks are lost, but not so many that the cluster would stop, somebody must have it.
     fn be_safe(&mut self, out: &mut Vec<Effect>) {
         let membership = self.configurations.at(self.next);
         let saved = |node: &NodeId| self.saved.get(node).copied().unwrap_or_default();

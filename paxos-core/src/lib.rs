@@ -19,8 +19,8 @@
 //!   fetches what it missed.
 //! - A [`Leadership`] decides when to campaign and when to resign. It matters for progress only; no
 //!   policy can make two nodes disagree.
-//! - An [`Archive`] knows the snapshots of a node's state, below which its log is *cut*, and fetches
-//!   one when a peer has cut what is missing here.
+//! - An [`Archive`] knows the snapshots of a node's state, below which its log is *cut*, and
+//!   fetches one when a peer has cut what is missing here.
 //!
 //! ```text
 //!   proposer of n1         acceptors n1 n2 n3           learner of n1        learners n2 n3
@@ -91,14 +91,14 @@
 //! # Reading order
 //!
 //! This page, `types`, `message`, `acceptor` (a page), `proposer` and `term`, `learner`, `effect`,
-//! `leadership` and `heartbeat`, `archive`. What every rule is for stands where the code keeps it, as a
-//! sentence that begins "Invariant:".
+//! `leadership` and `heartbeat`, `archive`. What every rule is for stands where the code keeps it,
+//! as a sentence that begins "Invariant:".
 //!
 //! # What is here and what is not yet
 //!
-//! Messages and records have the form of the whole protocol. Changes of membership and leader leases
-//! have their fields but not yet their behaviour: no lease is granted, and a [`Reconfigure`] that is
-//! chosen has no effect.
+//! Messages and records have the form of the whole protocol. Changes of membership and leader
+//! leases have their fields but not yet their behaviour: no lease is granted, and a
+//! [`Reconfigure`] that is chosen has no effect.
 
 pub mod acceptor;
 pub mod archive;

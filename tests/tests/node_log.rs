@@ -25,6 +25,7 @@ fn stopped() -> Cluster {
 /// The files of a node's data directory, and what is in them.
 fn contents(data: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(data).unwrap().map(|entry| entry.unwrap());
+    let entries = entries.filter(|entry| entry.file_type().unwrap().is_file());
     let named = entries.map(|entry| {
         let name = entry.file_name().into_string().unwrap();
         (name, fs::read(entry.path()).unwrap())

@@ -17,27 +17,35 @@ use tempfile::TempDir;
 /// between two answers, or never.
 const DATAGRAMS: std::ops::Range<usize> = 2..20;
 
+/// Rounds of attempts until one outcome was unknown.
+const ROUNDS_MAX: usize = 20;
+
 #[test]
 fn an_unknown_outcome_comes_with_a_request_id_and_repeating_it_counts_once() {
     let cluster = Cluster::started();
     let leader = cluster.leader();
-    let attempts: Vec<_> = DATAGRAMS.map(|cut| Attempt::begin(&cluster, leader, cut)).collect();
-
     let (mut counted, mut unknown) = (0, 0);
-    for attempt in attempts {
-        let told = attempt.process.told();
-        match told.code {
-            Some(0) => counted += 1,
-            Some(69) if told.stderr.contains("outcome unknown") => {
-                let id = request_id(&told.stderr);
-                let line = ["incr", "hits", "--request-id", &id, "--timeout", "60s"];
-                let first = cluster.told(&line).ok().to_owned();
-                assert_eq!(cluster.told(&line).ok(), first, "the same answer each time");
-                (counted, unknown) = (counted + 1, unknown + 1);
+    // How many datagrams a request takes is up to QUIC: on a busy machine all may miss the moment.
+    for _ in 0..ROUNDS_MAX {
+        let begin = |cut| Attempt::begin(&cluster, leader, cut);
+        for attempt in DATAGRAMS.map(begin).collect::<Vec<_>>() {
+            let told = attempt.process.told();
+            match told.code {
+                Some(0) => counted += 1,
+                Some(69) if told.stderr.contains("outcome unknown") => {
+                    let id = request_id(&told.stderr);
+                    let line = ["incr", "hits", "--request-id", &id, "--timeout", "60s"];
+                    let first = cluster.told(&line).ok().to_owned();
+                    assert_eq!(cluster.told(&line).ok(), first, "the same answer each time");
+                    (counted, unknown) = (counted + 1, unknown + 1);
+                }
+                // It certainly had no effect.
+                Some(69) => {}
+                _ => panic!("after {} datagrams: {told:?}", attempt.cut),
             }
-            // It certainly had no effect.
-            Some(69) => {}
-            _ => panic!("after {} datagrams: {told:?}", attempt.cut),
+        }
+        if unknown > 0 {
+            break;
         }
     }
     assert!(unknown > 0, "no outcome was ever unknown");

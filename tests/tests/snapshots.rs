@@ -22,7 +22,9 @@ fn saving() -> Cluster {
 /// The files in a node's data directory, or in one inside it.
 fn files(cluster: &Cluster, node: u64, inside: &str, ending: &str) -> Vec<PathBuf> {
     let folder = cluster.node_folder(node).join("data").join(inside);
-    let listed = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    // There is no directory before the first snapshot.
+    let Ok(listed) = fs::read_dir(folder) else { return Vec::new() };
+    let listed = listed.map(|entry| entry.unwrap().path());
     let mut found: Vec<_> =
         listed.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
     found.sort();

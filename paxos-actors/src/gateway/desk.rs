@@ -463,8 +463,8 @@ impl Desk {
         batches.map(|(ticket, _)| *ticket).collect()
     }
 
-    /// The state covers everything up to a slot, and nobody here has seen what became of the batches
-    /// in between. They may have been applied; sessions make it safe to send them again.
+    /// The state covers everything up to a slot, and nobody here has seen what became of the
+    /// batches in between. They may have been applied; sessions make it safe to send them again.
     pub fn restored(&mut self, now: Time, upto: Slot) {
         for ticket in self.in_slots_upto(upto).into_iter().rev() {
             let Some(batch) = self.batches.remove(&ticket) else { continue };

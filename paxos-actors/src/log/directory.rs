@@ -39,12 +39,17 @@ impl Directory {
     /// Those of the file system.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, DiskError> {
         let path = path.into();
-        let failed = |source| DiskError::new(Operation::Directory, &path, source);
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
-        if let Some(parent) = path.canonicalize().map_err(failed)?.parent() {
-            sync_directory(parent)?;
-        }
+        Self::make(&path)?;
         Ok(Directory::new(path))
+    }
+
+    fn make(path: &Path) -> Result<(), DiskError> {
+        let failed = |source| DiskError::new(Operation::Directory, path, source);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        match path.canonicalize().map_err(failed)?.parent() {
+            Some(parent) => sync_directory(parent),
+            None => Ok(()),
+        }
     }
 
     fn join(&self, name: &str) -> PathBuf {
@@ -113,13 +118,20 @@ impl Disk for Directory {
 
     fn create(&mut self, name: &str, size: u64) -> Result<(), DiskError> {
         let path = self.join(name);
-        let made = || {
+        let make = || -> io::Result<File> {
             let mut options = OpenOptions::new();
             let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
             file.set_len(size)?;
             Ok(file)
         };
-        let made = made().map_err(|source| DiskError::new(Operation::Prepare, &path, source));
+        let made = match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Directory::make(&self.path)?;
+                make()
+            }
+            made => made,
+        };
+        let made = made.map_err(|source| DiskError::new(Operation::Prepare, &path, source));
         self.keep(name, made?);
         Ok(())
     }

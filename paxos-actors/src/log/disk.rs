@@ -25,8 +25,8 @@ pub trait Disk: fmt::Debug {
     /// waits for it and has its errors. Until then anything may be in the file.
     fn prepare(&mut self, name: &str, size: u64);
 
-    /// Makes a file of `size` bytes that is to be written whole, in place of any of that name.
-    /// Nothing of it is durable.
+    /// Makes a file of `size` bytes that is to be written whole, in place of any of that name, and
+    /// the directory if there is none. Nothing of the file is durable.
     ///
     /// # Errors
     /// Those of the disk.

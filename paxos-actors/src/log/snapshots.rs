@@ -264,7 +264,7 @@ impl Snapshots {
         header
     }
 
-    /// Whose snapshot it is, which one, and what it says. Every node of a cluster may have the same.
+    /// Whose snapshot it is, which one, and what it says. All nodes of a cluster may have the same.
     fn crc(&self, header: &[u8], state: &[u8]) -> u32 {
         let crc = crc32c::crc32c(&self.cluster.0.to_le_bytes());
         crc32c::crc32c_append(crc32c::crc32c_append(crc, &header[..CRC.start]), state)
