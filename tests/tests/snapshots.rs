@@ -64,7 +64,8 @@ fn clus5_a_node_that_was_away_for_longer_than_the_log_comes_back_by_a_snapshot()
     cluster.await_level();
     for node in 1..=3 {
         assert_eq!(cluster.get_via("hits", node), acknowledged, "through node {node}");
-        assert_eq!(snapshots(&cluster, node).len(), 2, "of node {node}");
+        let stored = snapshots(&cluster, node).len();
+        assert!((1..=2).contains(&stored), "node {node} has {stored} snapshots");
         let log = files(&cluster, node, "", ".seg").len();
         assert!(log <= 16, "the log of node {node} has {log} files");
     }
