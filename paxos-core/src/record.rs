@@ -210,4 +210,26 @@ mod tests {
         let recovered = recovered([meet(3, 1), meet(2, 9), meet(3, 8)]);
         assert_eq!(recovered.peers[&NodeId(2)], PeerRun { incarnation: 3, nonce: 1 });
     }
+
+    #[test]
+    fn everything_but_a_mark_is_waited_for() {
+        let run = PeerRun { incarnation: 1, nonce: 1 };
+        let (promised, trimmed, peers) = (ballot(1), Slot(1), BTreeMap::new());
+        for record in [
+            Record::Head { promised, trimmed, incarnation: 1, peers },
+            Record::Promised(ballot(1)),
+            accepted(1, 1),
+            Record::Trimmed(Slot(1)),
+            Record::Peer { node: NodeId(2), run },
+        ] {
+            assert!(record.needs_sync(), "{record}");
+        }
+        assert!(!chosen(1, 1).needs_sync());
+    }
+
+    #[test]
+    fn a_slot_that_is_marked_again_stays_chosen() {
+        let recovered = recovered([accepted(1, 1), chosen(1, 1), chosen(1, 2)]);
+        assert_eq!(recovered.chosen(Slot(1)).keys().copied().collect::<Vec<_>>(), [Slot(1)]);
+    }
 }
