@@ -202,6 +202,14 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_that_carries_its_value_is_not_taken_in_below_the_cut() {
+        let (slot, value) = (Slot(2), Some(Value::Noop));
+        let mark = Record::Chosen { slot, ballot: ballot(1), value };
+        assert!(recovered([Record::Trimmed(Slot(3)), mark.clone()]).chosen(slot).is_empty());
+        assert_eq!(recovered([Record::Trimmed(slot), mark]).chosen(slot).len(), 1);
+    }
+
+    #[test]
     fn a_peer_is_remembered_by_its_newest_run() {
         let meet = |incarnation, nonce| Record::Peer {
             node: NodeId(2),
