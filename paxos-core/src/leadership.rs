@@ -131,3 +131,46 @@ impl<L: Leadership> Role for Elector<L> {
         self.policy.describe(status);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps what it hears.
+    #[derive(Default)]
+    struct Listener(Vec<Event>);
+
+    impl Leadership for Listener {
+        fn handle(&mut self, _: Time, event: Event, _: &mut Outbox<'_>) {
+            self.0.push(event);
+        }
+
+        fn next_deadline(&self) -> Option<Time> {
+            None
+        }
+
+        fn leader(&self) -> Option<Ballot> {
+            None
+        }
+
+        fn describe(&self, _: &mut Status) {}
+    }
+
+    #[test]
+    fn a_policy_hears_of_each_step_of_its_own_leadership() {
+        let (me, reason) = (NodeId(1), Resignation::Told);
+        let ballot = Ballot { round: 1, node: me, incarnation: 1 };
+        let mut elector = Elector::new(me, Listener::default());
+        for inside in [
+            Inside::Elected { ballot },
+            Inside::Ready { ballot },
+            Inside::Resigned { ballot, reason },
+            Inside::Campaign { after: None },
+        ] {
+            let input = Input::Message(me, Message::Inside(inside));
+            elector.handle(Time(0), input, &mut Vec::new());
+        }
+        let own = [Event::Elected(ballot), Event::Ready(ballot), Event::Resigned(ballot, reason)];
+        assert_eq!(elector.policy().0, own, "and nothing that is meant for others");
+    }
+}

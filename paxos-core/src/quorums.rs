@@ -204,4 +204,11 @@ mod tests {
         let split = r#"{"weights":{"1":1,"2":1,"3":1},"phase1":1,"phase2":2}"#;
         assert!(serde_json::from_str::<Quorums>(split).is_err());
     }
+
+    #[test]
+    fn only_acceptors_are_contained() {
+        let quorums = Quorums::majority(nodes(3)).unwrap();
+        assert!(quorums.contains(NodeId(3)));
+        assert!(!quorums.contains(NodeId(4)));
+    }
 }

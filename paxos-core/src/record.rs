@@ -202,6 +202,14 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_that_carries_its_value_is_not_taken_in_below_the_cut() {
+        let (slot, value) = (Slot(2), Some(Value::Noop));
+        let mark = Record::Chosen { slot, ballot: ballot(1), value };
+        assert!(recovered([Record::Trimmed(Slot(3)), mark.clone()]).chosen(slot).is_empty());
+        assert_eq!(recovered([Record::Trimmed(slot), mark]).chosen(slot).len(), 1);
+    }
+
+    #[test]
     fn a_peer_is_remembered_by_its_newest_run() {
         let meet = |incarnation, nonce| Record::Peer {
             node: NodeId(2),
@@ -209,5 +217,27 @@ mod tests {
         };
         let recovered = recovered([meet(3, 1), meet(2, 9), meet(3, 8)]);
         assert_eq!(recovered.peers[&NodeId(2)], PeerRun { incarnation: 3, nonce: 1 });
+    }
+
+    #[test]
+    fn everything_but_a_mark_is_waited_for() {
+        let run = PeerRun { incarnation: 1, nonce: 1 };
+        let (promised, trimmed, peers) = (ballot(1), Slot(1), BTreeMap::new());
+        for record in [
+            Record::Head { promised, trimmed, incarnation: 1, peers },
+            Record::Promised(ballot(1)),
+            accepted(1, 1),
+            Record::Trimmed(Slot(1)),
+            Record::Peer { node: NodeId(2), run },
+        ] {
+            assert!(record.needs_sync(), "{record}");
+        }
+        assert!(!chosen(1, 1).needs_sync());
+    }
+
+    #[test]
+    fn a_slot_that_is_marked_again_stays_chosen() {
+        let recovered = recovered([accepted(1, 1), chosen(1, 1), chosen(1, 2)]);
+        assert_eq!(recovered.chosen(Slot(1)).keys().copied().collect::<Vec<_>>(), [Slot(1)]);
     }
 }

@@ -218,7 +218,7 @@ mod tests {
     impl StateMachine for Sum {
         type Command = u64;
         type Reply = u64;
-        type Query = ();
+        type Query = u64;
         type Answer = u64;
 
         fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
@@ -226,8 +226,8 @@ mod tests {
             self.0
         }
 
-        fn query(&self, (): ()) -> u64 {
-            self.0
+        fn query(&self, more: u64) -> u64 {
+            self.0 + more
         }
     }
 
@@ -282,5 +282,53 @@ mod tests {
     #[should_panic(expected = "in order and without gaps")]
     fn a_skipped_slot_is_a_broken_driver() {
         Replica::<Sum>::new().apply(Slot(2), &Value::Noop, LIMITS);
+    }
+
+    #[test]
+    fn a_query_is_answered_from_the_state_and_one_that_is_none_is_refused() {
+        let mut replica = Replica::<Sum>::new();
+        replica.apply(Slot(1), &batch(1, vec![Operation::Open, add(1, 5)]), LIMITS);
+        assert_eq!(replica.query(&encode(&3u64)), Ok(encode(&8u64)));
+        assert_eq!(replica.query(b""), Err(Rejection::NotACommand));
+    }
+
+    /// A replica that has applied so many slots, and the values of these slots.
+    fn applied(slots: u64) -> (Replica<Sum>, Vec<(Slot, Value)>) {
+        let mut replica = Replica::new();
+        let values: Vec<_> = (1..=slots)
+            .map(|slot| (Slot(slot), batch(slot, vec![Operation::Open, add(slot, slot)])))
+            .collect();
+        values.iter().for_each(|(slot, value)| drop(replica.apply(*slot, value, LIMITS)));
+        (replica, values)
+    }
+
+    fn next_snapshot(
+        previous: Option<&[u8]>,
+        values: &[(Slot, Value)],
+    ) -> Result<(Slot, Bytes), RestoreError> {
+        let previous = previous.map(<[u8]>::to_vec);
+        Replica::<Sum>::next_snapshot(previous, values, |replica, slot, value| {
+            replica.apply(slot, value, LIMITS);
+        })
+    }
+
+    #[test]
+    fn a_snapshot_made_of_the_one_before_is_that_of_the_state() {
+        let (replica, values) = applied(4);
+        assert_eq!((replica.applied(), replica.machine()), (Slot(4), &Sum(10)));
+        let first = next_snapshot(None, &values[..2]).unwrap();
+        assert_eq!(first, (Slot(3), applied(2).0.snapshot()));
+        let whole = (Slot(5), replica.snapshot());
+        assert_eq!(next_snapshot(Some(&first.1), &values[2..]).unwrap(), whole);
+        let again = next_snapshot(Some(&first.1), &values).unwrap();
+        assert_eq!(again, whole, "what is in it already is not applied again");
+    }
+
+    #[test]
+    fn no_snapshot_is_made_of_one_that_is_spoiled_or_of_values_that_do_not_follow() {
+        let (_, values) = applied(4);
+        let (_, first) = next_snapshot(None, &values[..1]).unwrap();
+        assert!(next_snapshot(Some(&first), &values[2..]).is_err(), "a slot is missing");
+        assert!(next_snapshot(Some(b"spoiled"), &values[1..]).is_err());
     }
 }

@@ -300,4 +300,28 @@ mod tests {
         assert!(sessions.is_empty());
         assert!(sessions.open(at(15), ADA, 9) > second, "ids are never reused");
     }
+
+    #[test]
+    fn a_refusal_says_whether_the_command_may_have_run_before() {
+        let mut sessions = Sessions::default();
+        assert!(sessions.is_empty());
+        let id = sessions.open(NOW, ADA, 10);
+        assert!(!sessions.is_empty());
+        run(&mut sessions, id, 1, b"a");
+        run(&mut sessions, id, 2, b"b");
+        let mut refused = |sequence, identity, command: &[u8]| {
+            sessions.admit(NOW, id, identity, sequence, command).unwrap_err().may_have_run()
+        };
+        assert!(refused(1, ADA, b"a"), "it did, two commands ago");
+        assert!(!refused(4, ADA, b"d"), "its time has not come");
+        assert!(!refused(2, ADA, b"other"), "another one ran in its place");
+        assert!(!refused(2, "client/eve", b"b"));
+        sessions.close(id, ADA).unwrap();
+        assert!(sessions.is_empty());
+        let ended = sessions.admit(NOW, id, ADA, 2, b"b").unwrap_err();
+        assert!(ended.may_have_run(), "its session has ended since");
+        assert!(!Rejection::NotACommand.may_have_run());
+        let next = Rejection::BadSequence { session: id, expected: 3, found: 3 };
+        assert!(!next.may_have_run(), "what is expected has not run");
+    }
 }

@@ -230,3 +230,35 @@ impl Rounds {
         self.open.values().flat_map(|round| round.reads.iter().copied())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::Membership;
+
+    /// So many questions, of which the first carries read 7.
+    fn asked(questions: usize) -> Rounds {
+        let voters = (1..=3).map(|id| (NodeId(id), String::new()));
+        let genesis = Configurations::genesis(Membership::of_voters(voters).unwrap());
+        let mut rounds = Rounds::new(Time(0));
+        for question in 0..questions {
+            let reads = if question == 0 { vec![7] } else { vec![] };
+            rounds.ask(Time(0), Slot::FIRST, &genesis, reads);
+        }
+        rounds
+    }
+
+    fn confirms(rounds: &mut Rounds, number: u64) -> Vec<(u64, Slot)> {
+        assert_eq!(rounds.answer(NodeId(1), number), []);
+        rounds.answer(NodeId(2), number)
+    }
+
+    #[test]
+    fn sixteen_questions_stand_and_the_reads_of_one_more_than_that_wait_for_the_next() {
+        assert_eq!(confirms(&mut asked(ROUNDS_OPEN), 1), [(7, Slot::FIRST)]);
+        let mut rounds = asked(ROUNDS_OPEN + 1);
+        assert_eq!(rounds.unanswered(), ROUNDS_OPEN);
+        assert_eq!(confirms(&mut rounds, 1), []);
+        assert_eq!(confirms(&mut rounds, 2), [(7, Slot::FIRST)]);
+    }
+}

@@ -307,4 +307,28 @@ mod tests {
         let chosen = Record::Chosen { slot: Slot(1), ballot, value: Some(Value::Noop) };
         assert_eq!(chosen.to_string(), "chosen 1.n1.1 #1 noop");
     }
+
+    #[test]
+    fn a_trace_names_the_run_the_clock_and_where_an_input_came_from() {
+        let run = PeerRun { incarnation: 3, nonce: 8 };
+        let peer = Record::Peer { node: NodeId(2), run };
+        assert_eq!(peer.to_string(), "peer n2 run 3 nonce 8");
+        let seen = Message::Inside(Inside::Seen { ballot: Ballot::ZERO });
+        assert_eq!(Input::Message(NodeId(1), seen).to_string(), "from n1: seen none");
+        assert_eq!(Input::Timeout.to_string(), "timeout");
+        let voters = [(NodeId(1), String::new())];
+        let membership = crate::membership::Membership::of_voters(voters).unwrap();
+        let configurations = crate::membership::Configurations::genesis(membership);
+        let advanced = |clock| Inside::Advanced {
+            next: Slot(3),
+            configurations: configurations.clone(),
+            clock: Time(clock),
+        };
+        assert_eq!(advanced(0).to_string(), "advanced to #3");
+        assert_eq!(advanced(2_500_000).to_string(), "advanced to #3 clock 2.500000");
+        let snapshot = Manifest { upto: Slot(4), bytes: 9, crc32c: 0 };
+        let bytes = Bytes::from_static(b"xyz");
+        let piece = ArchiveMessage::Piece { snapshot, offset: 6, bytes };
+        assert_eq!(piece.to_string(), "piece of snapshot #4 of 9 bytes from 6, 3 bytes");
+    }
 }

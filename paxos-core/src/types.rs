@@ -175,4 +175,12 @@ mod tests {
         assert!("feed".parse::<ClusterId>().is_err());
         assert!("+0000000000000000000000000000001".parse::<ClusterId>().is_err());
     }
+
+    #[test]
+    fn in_json_a_cluster_id_is_its_32_digits() {
+        let id = ClusterId(0xfeed);
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!(json, format!("\"{id}\""));
+        assert_eq!(serde_json::from_str::<ClusterId>(&json).unwrap(), id);
+    }
 }

@@ -107,3 +107,30 @@ pub mod payload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::NodeId;
+
+    #[test]
+    fn the_size_of_a_change_of_membership_is_about_what_it_takes() {
+        let lengths = [0, 20, 200];
+        let members = (1..).zip(lengths).map(|(id, length)| (NodeId(id), "a".repeat(length)));
+        let membership = Membership::of_voters(members).unwrap();
+        let value = Value::Reconfigure(Box::new(Reconfigure { base: Slot::FIRST, membership }));
+        let (takes, says) = (postcard::to_stdvec(&value).unwrap().len(), value.size());
+        assert!((takes..=takes + 32 * lengths.len()).contains(&says), "{takes}, said {says}");
+    }
+
+    #[test]
+    fn a_trace_shows_a_value_as_text_only_if_it_can_be_read_back() {
+        let value = |bytes: &'static [u8]| {
+            Value::Commands(Batch { stamp: Time(0), bytes: bytes.into() }).to_string()
+        };
+        assert_eq!(value(b"ab"), "'ab'");
+        assert_eq!(value(b"a b"), "3 bytes");
+        assert_eq!(value(b"a\n"), "2 bytes");
+        assert_eq!(value(b"\xff"), "1 bytes");
+    }
+}

@@ -16,8 +16,8 @@ use std::{env, fs};
 
 use paxos_core::{
     Acceptor, AcceptorOptions, Archive, ArchiveOptions, Configurations, Elector, HeartbeatOptions,
-    HeartbeatPolicy, Input, Learner, LearnerOptions, Membership, NodeId, Proposer, ProposerOptions,
-    Quorums, Recovered, Restored, Role, Status, Time,
+    HeartbeatPolicy, Input, Learner, LearnerOptions, MemberRole, Membership, NodeId, Proposer,
+    ProposerOptions, Quorums, Recovered, Restored, Role, Status, Time,
 };
 use script::Words;
 use serde::Serialize;
@@ -96,6 +96,7 @@ impl Stage {
     fn set<'a>(head: impl Iterator<Item = &'a str>) -> Self {
         let (mut kind, mut me, mut voters, mut quorums) = (String::new(), NodeId(1), 3, None);
         let (mut alpha, mut options, mut log) = (Membership::ALPHA, vec![], Recovered::default());
+        let mut witnesses = vec![];
         for line in head.filter(|line| !line.is_empty()) {
             let mut words = Words::of(line);
             match words.word().as_str() {
@@ -104,6 +105,7 @@ impl Stage {
                 "voters" => voters = words.number(),
                 "quorums" => quorums = Some((words.number(), words.number())),
                 "alpha" => alpha = words.number(),
+                "witness" => witnesses.push(words.node()),
                 "option" => options.push((words.word(), setting(&mut words))),
                 "log" => log.absorb(words.record()),
                 other => panic!("no parameter is called {other}"),
@@ -115,6 +117,9 @@ impl Stage {
             .unwrap();
         if let Some((phase1, phase2)) = quorums {
             membership.quorums = Quorums::flexible(nodes, phase1, phase2).unwrap();
+        }
+        for witness in witnesses {
+            membership.members.get_mut(&witness).unwrap().role = MemberRole::Witness;
         }
         let genesis = Configurations::genesis(membership);
         let (to, now) = (genesis.clone(), Time(0));

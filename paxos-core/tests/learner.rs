@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use paxos_core::{
-    AcceptorMessage, Ballot, Batch, Configurations, Effect, Heartbeat, Input, LeadershipMessage,
-    Learner, LearnerMessage, LearnerOptions, Membership, Message, NodeId, Recovered, Restored,
-    Role, Slot, Status, Time, Value,
+    AcceptorMessage, Ballot, Batch, Configurations, Effect, Heartbeat, Input, Inside,
+    LeadershipMessage, Learner, LearnerMessage, LearnerOptions, Member, MemberRole, Membership,
+    Message, NodeId, Record, Recovered, Restored, Role, Slot, Status, Time, Value,
 };
 
 const ME: NodeId = NodeId(1);
@@ -248,4 +248,134 @@ fn an_answer_that_helps_is_followed_by_the_next_question_at_once() {
     assert_eq!(asked(&effects), [(2, 2)]);
     let effects = hear(&mut learner, after, 2, answer(1));
     assert_eq!(asked(&effects), [], "the same again is no progress");
+}
+
+#[test]
+fn what_is_proposed_beyond_the_window_is_not_held_nor_is_it_chosen_there() {
+    let beyond = 2 * ALPHA + 1;
+    let fill_up = |learner: &mut Learner| {
+        (1..beyond).for_each(|slot| chosen(learner, ballot(1, 2), slot, Some("x")));
+    };
+    let mut one = plain();
+    accept(&mut one, ballot(1, 2), beyond, "x");
+    fill_up(&mut one);
+    chosen(&mut one, ballot(1, 2), beyond, None);
+    assert_eq!(one.next(), Slot(beyond), "the value came too early");
+    let mut other = plain();
+    chosen(&mut other, ballot(1, 2), beyond, None);
+    fill_up(&mut other);
+    accept(&mut other, ballot(1, 2), beyond, "x");
+    assert_eq!(other.next(), Slot(beyond), "word of it came too early");
+}
+
+#[test]
+fn an_impossible_ballot_neither_gives_a_value_nor_makes_a_gap() {
+    let mut learner = plain();
+    let beyond = ballot(Ballot::ROUND_MAX + 1, 2);
+    chosen(&mut learner, beyond, 1, None);
+    assert_eq!(learner.next_deadline(), None);
+    accept(&mut learner, beyond, 1, "x");
+    chosen(&mut learner, ballot(1, 2), 1, None);
+    assert_eq!(learner.next(), Slot::FIRST);
+}
+
+#[test]
+fn only_who_knows_more_is_asked() {
+    let mut learner = plain();
+    beat(&mut learner, 0, 2, 1);
+    beat(&mut learner, 0, 3, 3);
+    let mut now = 0;
+    for _ in 0..3 {
+        now = learner.next_deadline().unwrap().0.max(now);
+        let mut effects = Vec::new();
+        learner.handle(Time(now), Input::Timeout, &mut effects);
+        assert_eq!(asked(&effects), [(3, 1)]);
+    }
+}
+
+#[test]
+fn who_accepts_is_told_what_is_chosen_and_who_does_not_gets_the_value_too() {
+    let voters = (1..=3).map(|id| (NodeId(id), format!("n{id}:1")));
+    let mut membership = Membership::of_voters(voters).unwrap();
+    let reader = Member { role: MemberRole::Learner, address: String::new() };
+    membership.members.insert(NodeId(4), reader);
+    let mut learner = Learner::new(ME, Configurations::genesis(membership));
+    let mine = ballot(1, 1);
+    accept(&mut learner, mine, 1, "x");
+    vote(&mut learner, 2, mine, 1);
+    let effects = vote(&mut learner, 3, mine, 1);
+    let told: Vec<_> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Send(envelope) => match &envelope.message {
+                Message::Learner(LearnerMessage::Chosen { value, .. }) => {
+                    Some((envelope.to.0, value.clone()))
+                }
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(2, None), (3, None), (4, Some(value("x")))]);
+}
+
+/// A learner of a log that holds these slots, and of a snapshot that ends before `next`.
+fn recovered(slots: &[u64], next: u64) -> Learner {
+    let mut log = Recovered::default();
+    for slot in slots {
+        let (slot, value) = (Slot(*slot), Some(value("x")));
+        log.absorb(Record::Chosen { slot, ballot: ballot(1, 2), value });
+    }
+    let next = Slot(next);
+    let restored = Restored { next, ..Restored::nothing(plain().configurations().clone()) };
+    Learner::recover(ME, LearnerOptions::default(), restored, &log)
+}
+
+#[test]
+fn a_restart_goes_on_where_log_and_snapshot_end_together() {
+    let holds = |learner: &Learner| {
+        let slots = learner.chosen(Slot::FIRST).map(|(slot, _)| slot.0).collect::<Vec<_>>();
+        (slots, learner.next().0)
+    };
+    assert_eq!(holds(&recovered(&[1, 2, 3], 2)), (vec![1, 2, 3], 4), "the log leads further");
+    assert_eq!(holds(&recovered(&[1, 2, 3], 4)), (vec![1, 2, 3], 4), "both end there");
+    assert_eq!(holds(&recovered(&[1, 2, 5, 6], 5)), (vec![5, 6], 7), "the snapshot fills a hole");
+    assert_eq!(holds(&recovered(&[1, 2], 5)), (vec![], 5), "the snapshot leads further");
+}
+
+/// What is said to be safe when these nodes have said what their snapshots cover.
+fn safe(replicas: u64, saved: &[(u64, u64)]) -> Option<Slot> {
+    let voters = (1..=5).map(|id| (NodeId(id), format!("n{id}:1")));
+    let mut membership = Membership::of_voters(voters).unwrap();
+    membership.snapshot_replicas = replicas;
+    let mut learner = Learner::new(ME, Configurations::genesis(membership));
+    let mut found = None;
+    for (sequence, (from, saved)) in (1..).zip(saved) {
+        let heartbeat = Heartbeat {
+            incarnation: 1,
+            sequence,
+            sent: Time(0),
+            leading: None,
+            hears: None,
+            next: Slot::FIRST,
+            saved: Slot(*saved),
+        };
+        let message = LeadershipMessage::Heartbeat(heartbeat);
+        for effect in hear(&mut learner, 0, *from, Message::Leadership(message)) {
+            if let Effect::Send(envelope) = effect
+                && let Message::Inside(Inside::Safe { below }) = envelope.message
+            {
+                found = Some(below);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_is_safe_that_fewer_have_than_the_membership_asks_for_or_a_quorum_lacks() {
+    assert_eq!(safe(1, &[(2, 9), (3, 9)]), None, "the other three are a phase 1 quorum");
+    assert_eq!(safe(1, &[(2, 9), (3, 8), (4, 7)]), Some(Slot(7)));
+    assert_eq!(safe(4, &[(2, 9), (3, 8), (4, 7)]), None);
+    assert_eq!(safe(4, &[(2, 9), (3, 8), (4, 7), (5, 6)]), Some(Slot(6)));
 }
