@@ -429,10 +429,7 @@ fn restore<S: StateMachine>(
     snapshots: &mut Snapshots,
     trimmed: Slot,
 ) -> Result<Replica<S>, StartError> {
-    let replica = match snapshots.newest()? {
-        Some(state) => Replica::restore(&state)?,
-        None => Replica::new(),
-    };
+    let replica = Replica::behind(snapshots.newest()?.as_deref())?;
     snapshots.reaches(trimmed)?;
     Ok(replica)
 }

@@ -416,13 +416,11 @@ impl Learner {
         let saved = |node: &NodeId| self.saved.get(node).copied().unwrap_or_default();
         let enough = |below: &Slot| {
             let holds = |node: &NodeId| saved(node) >= *below;
-            let holders = membership.learners().filter(holds).count() as u64;
-            let without: Vec<_> = membership
-                .quorums
-                .acceptors()
-                .filter(|node| !(membership.learners().any(|one| one == *node) && holds(node)))
-                .collect();
-            holders >= membership.snapshot_replicas && !membership.quorums.is_phase1(&without)
+            let holders: Vec<_> = membership.learners().filter(holds).collect();
+            let acceptors = membership.quorums.acceptors();
+            let without: Vec<_> = acceptors.filter(|node| !holders.contains(node)).collect();
+            holders.len() as u64 >= membership.snapshot_replicas
+                && !membership.quorums.is_phase1(&without)
         };
         let found = membership.learners().map(|node| saved(&node)).filter(enough).max();
         let below = found.unwrap_or_default();

@@ -168,10 +168,8 @@ impl<S: StateMachine> Replica<S> {
         values: &[(Slot, Value)],
         mut apply: impl FnMut(&mut Self, Slot, &Value),
     ) -> Result<(Slot, Bytes), RestoreError> {
-        let mut replica = match previous {
-            Some(state) => Self::restore(&state)?,
-            None => Self::new(),
-        };
+        let mut replica = Self::behind(previous.as_deref())?;
+        drop(previous);
         for (slot, value) in values {
             if *slot > replica.applied.next() {
                 return Err(RestoreError(format!("it ends at {}, not at {slot}", replica.applied)));
@@ -181,6 +179,14 @@ impl<S: StateMachine> Replica<S> {
             }
         }
         Ok((replica.applied.next(), replica.snapshot()))
+    }
+
+    /// A replica in the state of a snapshot; without one it has applied nothing.
+    ///
+    /// # Errors
+    /// [`RestoreError`] if the bytes are not one.
+    pub fn behind(snapshot: Option<&[u8]>) -> Result<Self, RestoreError> {
+        snapshot.map_or_else(|| Ok(Self::new()), Self::restore)
     }
 
     /// A replica in the state of a snapshot.

@@ -172,6 +172,8 @@ impl Reader {
             Ok(end) => {
                 self.end = end;
                 report.end = end as u64;
+                let highest = report.slots.map_or_else(Slot::default, |(_, highest)| highest);
+                self.extents.insert(number, Extent { highest, bytes: report.bytes });
                 Ok(Some(report))
             }
             Err(error) => {
@@ -191,7 +193,6 @@ impl Reader {
         let (number, last) = (report.number, report.number == self.last);
         let path = report.path.clone();
         self.unmarked.clear();
-        self.extents.insert(number, Extent { bytes: bytes.len() as u64, ..Extent::default() });
         match segment::read_seal(self.checksum, number, bytes) {
             Ok(Some(_)) if last => return Err(missing(disk, number + 1)),
             Ok(Some(seal)) => {
@@ -258,12 +259,8 @@ impl Reader {
         while self.unmarked.front().is_some_and(|(drain, _)| *drain <= self.mark) {
             self.unmarked.pop_front();
         }
-        let extent = self.extents.entry(number).or_default();
         report.frames += 1;
         for record in records {
-            if let Some(slot) = slot_of(&record) {
-                extent.highest = extent.highest.max(slot);
-            }
             report.note(&record);
             if self.keep {
                 let (drain, record) = (header.drain, record.clone());

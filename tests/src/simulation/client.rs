@@ -3,37 +3,14 @@
 
 use bytes::Bytes;
 use paxos_core::batch::{Commands, Entry};
-use paxos_core::{Context, NodeId, Operation, Origin, Random, SessionId, StateMachine, Time};
-use serde::{Deserialize, Serialize};
+use paxos_core::{NodeId, Operation, Origin, Random, SessionId, Time};
 
 use crate::checkers::counter_history::{Action, Call};
 
-/// The counter.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Sum(u64);
+#[path = "../../../paxos-core/tests/support/sum.rs"]
+mod sum;
 
-impl Sum {
-    /// Its value.
-    pub fn value(&self) -> u64 {
-        self.0
-    }
-}
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Reply = u64;
-    type Query = ();
-    type Answer = u64;
-
-    fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
-        self.0 += by;
-        self.0
-    }
-
-    fn query(&self, (): ()) -> u64 {
-        self.0
-    }
-}
+pub use sum::Sum;
 
 /// A client.
 #[derive(Debug)]

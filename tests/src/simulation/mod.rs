@@ -17,6 +17,7 @@ mod world;
 
 pub use client::Sum;
 pub use node::CLUSTER;
+pub(crate) use plan::quorums;
 pub use plan::{Faults, Plan, Rhythm, Settings, TROUBLES, Trouble};
 pub use plant::{Actor, Plant, Sound};
 pub use world::{PROGRESS_WITHIN, Report, run, run_as, run_planted, run_telling};

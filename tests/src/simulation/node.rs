@@ -145,10 +145,7 @@ impl Running {
         let policy = HeartbeatPolicy::new(me, run, heartbeat, known(), seed, now);
         let mut newest = snapshots.newest().map_err(|error| error.to_string())?;
         newest.iter_mut().for_each(|state| plant.snapshot(me, state));
-        let mut replica = match &newest {
-            Some(state) => Replica::restore(state).map_err(|error| error.to_string())?,
-            None => Replica::new(),
-        };
+        let mut replica = Replica::behind(newest.as_deref()).map_err(|error| error.to_string())?;
         if host.role.learns() {
             snapshots.reaches(recovered.trimmed).map_err(|error| error.to_string())?;
         }

@@ -283,8 +283,21 @@ fn membership(random: &mut Random) -> Membership {
             members.insert(NodeId(id), Member { role, address: format!("n{id}:1") });
         }
     }
-    let acceptors = (1..=count).map(NodeId);
     let learners = members.values().filter(|member| member.role.learns()).count() as u64;
+    Membership {
+        members,
+        quorums: quorums(random, count),
+        alpha: 1 + random.below(32),
+        lease: Duration::ZERO,
+        drift_ppm: 0,
+        sessions: SessionLimits::default(),
+        snapshot_replicas: 1 + random.below(learners),
+    }
+}
+
+/// Majorities of so many acceptors in half of the draws, else flexible or weighted quorums.
+pub(crate) fn quorums(random: &mut Random, count: u64) -> Quorums {
+    let acceptors = (1..=count).map(NodeId);
     let quorums = match random.below(4) {
         0 => {
             let phase2 = 1 + random.below(count);
@@ -298,15 +311,7 @@ fn membership(random: &mut Random) -> Membership {
         }
         _ => Quorums::majority(acceptors),
     };
-    Membership {
-        members,
-        quorums: quorums.expect("the thresholds exceed the total"),
-        alpha: 1 + random.below(32),
-        lease: Duration::ZERO,
-        drift_ppm: 0,
-        sessions: SessionLimits::default(),
-        snapshot_replicas: 1 + random.below(learners),
-    }
+    quorums.expect("the thresholds exceed the total")
 }
 
 /// What happened, by kind.

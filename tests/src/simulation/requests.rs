@@ -30,7 +30,7 @@ impl World<'_> {
     pub(super) fn answer_reads(&mut self, node: NodeId) {
         let Some(running) = self.running.get(&node) else { return };
         let applied = running.replica.applied();
-        let value = running.replica.machine().value();
+        let value = running.replica.machine().0;
         let (first, last) = ((node, Slot(0)), (node, applied.next()));
         let ready: Vec<_> = self.waiting_reads.range(first..=last).map(|(key, _)| *key).collect();
         for key in ready {

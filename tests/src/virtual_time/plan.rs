@@ -9,7 +9,7 @@ use paxos_core::{NodeId, Quorums, Random};
 use paxos_net::Codec;
 
 use super::switch::{Traffic, Weather};
-use crate::simulation::{TROUBLES, Trouble};
+use crate::simulation::{TROUBLES, Trouble, quorums};
 
 /// One run, drawn from a seed.
 #[derive(Clone, Debug)]
@@ -70,24 +70,6 @@ impl Setup {
             drift: random.below(3) == 0,
         }
     }
-}
-
-/// Majorities in half of the plans, flexible or weighted quorums in the others.
-fn quorums(random: &mut Random, count: u64) -> Quorums {
-    let nodes = (1..=count).map(NodeId);
-    let quorums = match random.below(4) {
-        0 => {
-            let phase2 = 1 + random.below(count);
-            Quorums::flexible(nodes, count + 1 - phase2, phase2)
-        }
-        1 => {
-            let weights: BTreeMap<_, _> = nodes.map(|node| (node, 1 + random.below(3))).collect();
-            let total: u64 = weights.values().sum();
-            Quorums::weighted(weights, total / 2 + 1, total / 2 + 1)
-        }
-        _ => Quorums::majority(nodes),
-    };
-    quorums.expect("the thresholds exceed the total")
 }
 
 impl Plan {

@@ -6,8 +6,8 @@ use paxos_actors::observer::Shown;
 use paxos_core::{Ballot, Envelope, NodeId, Quorums, Record, Recovered, Slot, Time};
 
 use crate::checkers::agreement::Agreement;
-use crate::checkers::durability;
 use crate::checkers::leadership::Leadership;
+use crate::checkers::{durability, recovery};
 
 /// The checkers of a run, and the first promise that was broken.
 #[derive(Debug)]
@@ -45,7 +45,8 @@ impl Watch {
     /// A node starts with this on its disk: nothing of what was synced before may be missing.
     pub fn starts(&mut self, node: NodeId, recovered: &Recovered) {
         let before = &self.nodes.entry(node).or_default().synced;
-        let verdict = covers(recovered, before).map_err(|what| format!("{node} lost {what}"));
+        let verdict =
+            recovery::remembers(before, recovered).map_err(|what| format!("{node}: {what}"));
         self.note(verdict);
         for (slot, (ballot, value)) in &recovered.accepted {
             let (slot, ballot, value) = (*slot, *ballot, value.clone());
@@ -132,17 +133,4 @@ impl Watch {
     pub fn leaders(&self) -> usize {
         self.leaders.len()
     }
-}
-
-/// Whether a disk holds all that was synced on it; in words what it does not.
-fn covers(found: &Recovered, synced: &Recovered) -> Result<(), String> {
-    if found.promised < synced.promised {
-        return Err(format!("its promise of {}", synced.promised));
-    }
-    for (slot, (ballot, _)) in synced.accepted.range(found.trimmed..) {
-        if found.accepted.get(slot).is_none_or(|(held, _)| held < ballot) {
-            return Err(format!("its vote for {slot} under {ballot}"));
-        }
-    }
-    Ok(())
 }
