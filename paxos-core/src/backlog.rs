@@ -4,6 +4,7 @@
 //! the state that serves clients nor a copy of it, so it can be made on another thread while
 //! commands go on being applied; and each making proves that the snapshot before could be read.
 
+use crate::membership::Configurations;
 use crate::types::Slot;
 use crate::value::Value;
 
@@ -19,6 +20,7 @@ pub struct Backlog {
     values: Vec<(Slot, Value)>,
     bytes: u64,
     making: bool,
+    wanted: bool,
 }
 
 impl Backlog {
@@ -31,21 +33,32 @@ impl Backlog {
             values: Vec::new(),
             bytes: 0,
             making: false,
+            wanted: false,
         }
     }
 
-    /// A value was applied.
-    pub fn add(&mut self, slot: Slot, value: &Value) {
+    /// A value was applied; the memberships are as it left them. Where a membership begins, a
+    /// snapshot is wanted: until its members have one of everything before, those of the membership
+    /// before are needed still.
+    pub fn add(&mut self, slot: Slot, value: &Value, configurations: &Configurations) {
         self.bytes += value.size() as u64 + SLOT_BYTES;
         self.values.push((slot, value.clone()));
+        self.wanted |= configurations.newest().0 == slot.next();
     }
 
-    /// The values to make the next snapshot of, if it is due and none is being made.
+    /// A snapshot of everything up to now is wanted, however little that is.
+    pub fn want(&mut self) {
+        self.wanted = !self.values.is_empty();
+    }
+
+    /// The values to make the next snapshot of, if it is due or wanted and none is being made.
     pub fn due(&mut self) -> Option<Vec<(Slot, Value)>> {
-        if self.making || self.bytes < self.every_bytes.max(self.newest_bytes) {
+        let due = self.wanted || self.bytes >= self.every_bytes.max(self.newest_bytes);
+        if self.making || !due {
             return None;
         }
         self.making = true;
+        self.wanted = false;
         self.bytes = 0;
         Some(std::mem::take(&mut self.values))
     }
@@ -60,35 +73,70 @@ impl Backlog {
     pub fn restored(&mut self) {
         self.values.clear();
         self.bytes = 0;
+        self.wanted = false;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Origin;
+    use crate::membership::Membership;
+    use crate::types::NodeId;
+    use crate::value::Reconfigure;
+
+    fn genesis() -> Configurations {
+        let voters = (1..=3).map(|id| (NodeId(id), format!("n{id}:1")));
+        Configurations::genesis(Membership::of_voters(voters).unwrap())
+    }
+
+    fn due(backlog: &mut Backlog) -> Option<Vec<u64>> {
+        backlog.due().map(|values| values.into_iter().map(|(slot, _)| slot.0).collect())
+    }
 
     #[test]
     fn one_at_a_time_and_nothing_twice() {
         let mut backlog = Backlog::new(2 * SLOT_BYTES, 0);
-        let slots = |values: Option<Vec<(Slot, Value)>>| {
-            values.map(|values| values.into_iter().map(|(slot, _)| slot.0).collect::<Vec<_>>())
-        };
-        backlog.add(Slot(1), &Value::Noop);
-        assert_eq!(slots(backlog.due()), None);
-        backlog.add(Slot(2), &Value::Noop);
-        assert_eq!(slots(backlog.due()), Some(vec![1, 2]));
+        let add = |backlog: &mut Backlog, slot| backlog.add(Slot(slot), &Value::Noop, &genesis());
+        add(&mut backlog, 1);
+        assert_eq!(due(&mut backlog), None);
+        add(&mut backlog, 2);
+        assert_eq!(due(&mut backlog), Some(vec![1, 2]));
         for slot in 3..6 {
-            backlog.add(Slot(slot), &Value::Noop);
-            assert_eq!(slots(backlog.due()), None, "one is being made");
+            add(&mut backlog, slot);
+            assert_eq!(due(&mut backlog), None, "one is being made");
         }
         backlog.made(3 * SLOT_BYTES + 1);
-        assert_eq!(slots(backlog.due()), None, "to write it again would cost more");
+        assert_eq!(due(&mut backlog), None, "to write it again would cost more");
         backlog.made(3 * SLOT_BYTES);
-        assert_eq!(slots(backlog.due()), Some(vec![3, 4, 5]));
+        assert_eq!(due(&mut backlog), Some(vec![3, 4, 5]));
+        backlog.want();
+        backlog.made(9 * SLOT_BYTES);
+        assert_eq!(due(&mut backlog), None, "there is nothing new");
+        add(&mut backlog, 6);
+        backlog.want();
+        assert_eq!(due(&mut backlog), Some(vec![6]));
         backlog.made(0);
-        backlog.add(Slot(6), &Value::Noop);
+        add(&mut backlog, 7);
         backlog.restored();
-        backlog.add(Slot(9), &Value::Noop);
-        assert_eq!(slots(backlog.due()), None);
+        add(&mut backlog, 9);
+        assert_eq!(due(&mut backlog), None);
+    }
+
+    #[test]
+    fn one_is_wanted_where_a_membership_begins() {
+        let mut backlog = Backlog::new(1 << 20, 0);
+        let membership = genesis().newest().1.without(NodeId(3)).unwrap();
+        let origin = Origin { node: NodeId(1), incarnation: 1, number: 1 };
+        let (base, by) = (Slot::FIRST, "admin/ada".to_owned());
+        let change = Reconfigure { base, membership, origin, by };
+        let changed = genesis().changed(Slot(2), &change).unwrap();
+        let governs = changed.newest().0;
+        for slot in 1..governs.0 - 1 {
+            backlog.add(Slot(slot), &Value::Noop, &changed);
+            assert_eq!(due(&mut backlog), None);
+        }
+        backlog.add(Slot(governs.0 - 1), &Value::Noop, &changed);
+        assert_eq!(due(&mut backlog).unwrap().last(), Some(&(governs.0 - 1)));
     }
 }

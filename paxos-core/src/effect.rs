@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::membership::Configurations;
 use crate::message::{Envelope, Manifest, Message};
 use crate::record::Record;
 use crate::status::Status;
@@ -103,6 +104,18 @@ pub enum Effect {
     },
     /// The leadership's view changed.
     Led(Change),
+    /// The memberships changed, or the newest has settled.
+    Governed(Governance),
+}
+
+/// Who takes part, as a learner knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Governance {
+    /// The memberships.
+    pub configurations: Configurations,
+    /// Whether the newest governs and holds everything from before it in snapshots: whoever it
+    /// leaves out is needed no more, and neither let in nor told anything.
+    pub settled: bool,
 }
 
 /// Records to write and sync, and what may leave only then.

@@ -206,7 +206,10 @@ impl HeartbeatPolicy {
     }
 
     fn waits_to_campaign(&self) -> bool {
-        self.stage == Stage::Following && self.leader.is_none() && self.options.campaigns
+        self.stage == Stage::Following
+            && self.leader.is_none()
+            && self.options.campaigns
+            && self.view.may_lead()
     }
 
     fn elected(&mut self, now: Time, ballot: Ballot, out: &mut Outbox<'_>) {
@@ -259,7 +262,15 @@ impl Leadership for HeartbeatPolicy {
                     out.campaign(Some(ballot));
                 }
             }
-            Event::Advanced(next, configurations) => self.view.advance(next, configurations),
+            Event::Advanced(next, configurations) => {
+                self.view.advance(next, configurations);
+                if let Stage::Leading(ballot) = self.stage
+                    && !self.view.may_lead()
+                {
+                    out.resign(ballot);
+                }
+            }
+            Event::Settled(from) => self.view.settle(from),
             Event::Seen(ballot) => {
                 self.floor = self.floor.max(ballot);
                 if ballot.node != self.me {

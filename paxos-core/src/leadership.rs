@@ -33,6 +33,9 @@ pub enum Event {
     Advanced(Slot, Configurations),
     /// Synced snapshots of this node cover every slot below this one.
     Saved(Slot),
+    /// The membership that governs from this slot on has settled: whoever it leaves out is needed
+    /// no more.
+    Settled(Slot),
     /// This node's acceptor has promised a ballot.
     Seen(Ballot),
     /// This node leads.
@@ -112,6 +115,7 @@ impl<L: Leadership> Role for Elector<L> {
                     Event::Advanced(next, configurations)
                 }
                 Inside::Saved { upto, .. } => Event::Saved(upto),
+                Inside::Settled { from } => Event::Settled(from),
                 Inside::Seen { ballot } => Event::Seen(ballot),
                 Inside::Elected { ballot } => Event::Elected(ballot),
                 Inside::Resigned { ballot, reason } => Event::Resigned(ballot, reason),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::effect::{Effect, Input, Persist, Role};
-use crate::membership::Configurations;
+use crate::effect::{Effect, Governance, Input, Persist, Role};
+use crate::membership::{Configurations, Membership};
 use crate::message::{
     AcceptorMessage, Envelope, Inside, LeadershipMessage, LearnerMessage, Message, Restored,
 };
@@ -66,6 +66,8 @@ pub struct Learner {
     /// The first slot that the newest snapshot of each node does not cover, this one included.
     saved: BTreeMap<NodeId, Slot>,
     safe: Slot,
+    /// The newest membership that has settled governs from here.
+    settled: Slot,
     gap_since: Option<Time>,
     fetching: Option<Fetching>,
     asked: NodeId,
@@ -118,11 +120,15 @@ impl Learner {
             chosen = recovered.chosen(kept);
         }
         let next = behind(&chosen, kept);
+        let mut configurations = restored.configurations;
+        for (slot, (_, value)) in chosen.range(restored.next..) {
+            configurations = changed(&configurations, *slot, value).unwrap_or(configurations);
+        }
         let clock = chosen.values().filter_map(|(_, value)| value.stamp()).max();
         Learner {
             me,
             options,
-            configurations: restored.configurations,
+            configurations,
             next,
             clock: clock.unwrap_or_default().max(restored.clock),
             chosen,
@@ -132,6 +138,7 @@ impl Learner {
             peers: BTreeMap::new(),
             saved: BTreeMap::new(),
             safe: Slot(0),
+            settled: Slot::FIRST,
             gap_since: None,
             fetching: None,
             asked: NodeId(0),
@@ -168,6 +175,13 @@ impl Learner {
             configurations: self.configurations.clone(),
             clock: self.clock,
         }
+    }
+
+    /// Who takes part, as it knows.
+    pub fn governance(&self) -> Governance {
+        let configurations = self.configurations.clone();
+        let settled = configurations.newest().0 <= self.settled;
+        Governance { configurations, settled }
     }
 
     fn window(&self) -> std::ops::Range<Slot> {
@@ -248,7 +262,7 @@ impl Learner {
     /// Hands out every slot that is settled, in order.
     fn advance(&mut self, now: Time, out: &mut Vec<Effect>) {
         let before = self.next;
-        let mut records = Vec::new();
+        let (mut records, mut changes) = (Vec::new(), false);
         while let Some(candidate) = self.ahead.get(&self.next) {
             let Some((ballot, value)) = candidate.settled().cloned() else { break };
             let kept = self.options.beside_acceptor && !candidate.learned;
@@ -259,12 +273,19 @@ impl Learner {
             self.ahead.remove(&slot);
             self.chosen.insert(slot, (ballot, value.clone()));
             self.next = slot.next();
+            if let Some(changed) = changed(&self.configurations, slot, &value) {
+                self.configurations = changed;
+                changes = true;
+            }
             out.push(Effect::Apply { slot, value });
         }
         if self.next > before {
             self.gap_since = self.gap_since.map(|_| now);
             out.push(Effect::Persist(Persist { records, then: Vec::new() }));
             out.push(self.inside(self.advanced()));
+        }
+        if changes {
+            out.push(Effect::Governed(self.governance()));
         }
     }
 
@@ -381,6 +402,7 @@ impl Learner {
         }
         self.next = next;
         self.clock = self.clock.max(clock);
+        let changes = self.configurations != configurations;
         self.configurations = configurations;
         self.ahead = self.ahead.split_off(&next);
         self.chosen.clear();
@@ -389,6 +411,9 @@ impl Learner {
         self.fetching = None;
         out.push(Effect::Restore { next });
         out.push(self.inside(self.advanced()));
+        if changes {
+            out.push(Effect::Governed(self.governance()));
+        }
     }
 
     /// Snapshots of this node cover slots: forgets the values that all of them cover.
@@ -408,32 +433,50 @@ impl Learner {
         self.be_safe(out);
     }
 
-    /// Says which slots are in the snapshots of enough replicas: as many as the membership asks
-    /// for, and so many that no phase 1 quorum is without one. Who cuts has a value no more; if
-    /// then disks are lost, but not so many that the cluster would stop, somebody must have it.
+    /// Says which slots are in the snapshots of enough replicas, and whether the newest membership
+    /// has settled by that.
     fn be_safe(&mut self, out: &mut Vec<Effect>) {
         let membership = self.configurations.at(self.next);
-        let saved = |node: &NodeId| self.saved.get(node).copied().unwrap_or_default();
-        let enough = |below: &Slot| {
-            let holds = |node: &NodeId| saved(node) >= *below;
-            let holders: Vec<_> = membership.learners().filter(holds).collect();
-            let acceptors = membership.quorums.acceptors();
-            let without: Vec<_> = acceptors.filter(|node| !holders.contains(node)).collect();
-            holders.len() as u64 >= membership.snapshot_replicas
-                && !membership.quorums.is_phase1(&without)
-        };
-        let found = membership.learners().map(|node| saved(&node)).filter(enough).max();
-        let below = found.unwrap_or_default();
-        if below > self.safe {
+        let saved = membership.learners().filter_map(|node| self.saved.get(&node).copied());
+        let below = saved.filter(|below| self.is_held(membership, *below)).max();
+        if let Some(below) = below.filter(|below| *below > self.safe) {
             self.safe = below;
             out.push(self.inside(Inside::Safe { below }));
         }
+        let (from, newest) = self.configurations.newest();
+        if *from > self.settled && *from <= self.next && self.is_held(newest, *from) {
+            self.settled = *from;
+            let members = &newest.members;
+            self.peers.retain(|node, _| members.contains_key(node));
+            self.saved.retain(|node, _| members.contains_key(node));
+            out.push(self.inside(Inside::Settled { from: self.settled }));
+            out.push(Effect::Governed(self.governance()));
+        }
+    }
+
+    /// Whether enough replicas of a membership have every slot below in a snapshot: as many as it
+    /// asks for, and so many that no phase 1 quorum is without one. Who cuts, or is removed, has a
+    /// value no more; if then disks are lost, but not so many that the cluster would stop, somebody
+    /// must have it.
+    fn is_held(&self, membership: &Membership, below: Slot) -> bool {
+        let holds = |node: &NodeId| self.saved.get(node).is_some_and(|saved| *saved >= below);
+        let holders: Vec<_> = membership.learners().filter(holds).collect();
+        let acceptors = membership.quorums.acceptors();
+        let without: Vec<_> = acceptors.filter(|node| !holders.contains(node)).collect();
+        holders.len() as u64 >= membership.snapshot_replicas
+            && !membership.quorums.is_phase1(&without)
     }
 
     fn knows(&mut self, peer: NodeId, next: Slot) {
         let known = self.peers.entry(peer).or_default();
         *known = next.max(*known);
     }
+}
+
+/// What the value of a slot makes of the memberships; `None`: nothing, as most.
+fn changed(known: &Configurations, slot: Slot, value: &Value) -> Option<Configurations> {
+    let Value::Reconfigure(change) = value else { return None };
+    known.changed(slot, change).ok()
 }
 
 impl Role for Learner {
@@ -467,7 +510,11 @@ impl Role for Learner {
             }
             Input::Message(..) | Input::Timeout => {}
         }
+        let before = self.next;
         self.advance(now, out);
+        if self.next > before {
+            self.be_safe(out);
+        }
         self.mind_the_gap(now, out);
     }
 

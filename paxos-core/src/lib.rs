@@ -96,9 +96,8 @@
 //!
 //! # What is here and what is not yet
 //!
-//! Messages and records have the form of the whole protocol. Changes of membership and leader
-//! leases have their fields but not yet their behaviour: no lease is granted, and a
-//! [`Reconfigure`] that is chosen has no effect.
+//! Messages and records have the form of the whole protocol. Leader leases have their fields but
+//! not yet their behaviour: no lease is granted.
 
 pub mod acceptor;
 pub mod archive;
@@ -129,7 +128,7 @@ pub use acceptor::{Acceptor, AcceptorOptions};
 pub use archive::{Archive, ArchiveOptions};
 pub use backlog::Backlog;
 pub use batch::{Operation, Origin, SessionId};
-pub use effect::{Change, Effect, Input, Persist, Refusal, Role};
+pub use effect::{Change, Effect, Governance, Input, Persist, Refusal, Role};
 pub use heartbeat::{HeartbeatOptions, HeartbeatPolicy};
 pub use leadership::{Elector, Leadership};
 pub use learner::{Learner, LearnerOptions};
@@ -147,4 +146,4 @@ pub use replica::{Applied, Outcome, Replica};
 pub use sessions::{Rejection, SessionLimits};
 pub use status::Status;
 pub use types::{Ballot, ClusterId, NodeId, Slot, Time};
-pub use value::{Batch, Reconfigure, Value};
+pub use value::{Batch, Proposal, Reconfigure, Value};

@@ -1,6 +1,7 @@
 //! Who takes part, and from which slot on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::hash::fnv1a;
 use crate::quorums::{Quorums, QuorumsError};
 use crate::sessions::SessionLimits;
 use crate::types::{NodeId, Slot};
+use crate::value::Reconfigure;
 
 /// Everything that two nodes must agree on. It is replicated, and changes only through the log; a
 /// node's own file says only what one node may decide alone.
@@ -20,6 +22,9 @@ use crate::types::{NodeId, Slot};
 pub struct Membership {
     /// Members by id.
     pub members: BTreeMap<NodeId, Member>,
+    /// The id of the next node that is added. Every id below was given once, and is never given
+    /// again: who has one and is no member was removed.
+    pub next_id: NodeId,
     /// The quorums of the acceptors among them.
     pub quorums: Quorums,
     /// Window of the log: a slot is governed by what was chosen `alpha` slots before it, and
@@ -58,6 +63,16 @@ pub enum MemberRole {
     Learner,
 }
 
+impl fmt::Display for MemberRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MemberRole::Voter => "voter",
+            MemberRole::Witness => "witness",
+            MemberRole::Learner => "learner",
+        })
+    }
+}
+
 impl MemberRole {
     /// Whether its votes count.
     pub fn accepts(self) -> bool {
@@ -80,7 +95,65 @@ pub enum MembershipError {
     /// A window of nothing.
     #[error("alpha must be at least 1: with 0 no slot could ever be proposed")]
     NoWindow,
+    /// No such member.
+    #[error("{node} is no member: `members list` names those there are")]
+    NotAMember {
+        /// The node.
+        node: NodeId,
+    },
+    /// The member is that already.
+    #[error("{node} is a {role} already")]
+    Already {
+        /// The node.
+        node: NodeId,
+        /// What it is.
+        role: MemberRole,
+    },
+    /// Somebody else is there.
+    #[error("{address} is the address of {node}: each member needs its own")]
+    AddressTaken {
+        /// The address.
+        address: String,
+        /// Whose it is.
+        node: NodeId,
+    },
 }
+
+/// Why a change of membership that was chosen has no effect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// It was made from a membership that is not the newest, or not in force yet.
+    #[error(
+        "another change of membership came first, and governs from slot {newest} on: look at \
+         `members list`, then try again"
+    )]
+    InProgress {
+        /// From where the newest membership governs.
+        newest: Slot,
+    },
+    /// It changes what is the same for ever.
+    #[error("window, lease and clock drift of a cluster never change")]
+    Agreements,
+    /// It gives an id that was given before, or one out of turn.
+    #[error("ids of nodes are counted and never used again: the next is {next}")]
+    Ids {
+        /// The next id to give.
+        next: NodeId,
+    },
+    /// Its quorums are not those of its acceptors.
+    #[error("the quorums must be made of exactly the members that accept")]
+    Acceptors,
+    /// Nobody could lead.
+    #[error("a cluster needs a voter: nobody else could lead it")]
+    NoVoter,
+    /// It has too many members.
+    #[error("a cluster has at most {MEMBERS_MAX} members")]
+    TooMany,
+}
+
+/// The most members that a cluster can have.
+pub const MEMBERS_MAX: usize = 64;
 
 impl Membership {
     /// Default of [`Membership::alpha`], in slots.
@@ -98,8 +171,10 @@ impl Membership {
             .map(|(node, address)| (node, Member { role: MemberRole::Voter, address }))
             .collect();
         let quorums = Quorums::majority(members.keys().copied())?;
+        let next_id = NodeId(members.keys().last().map_or(1, |last| last.0 + 1));
         Ok(Membership {
             members,
+            next_id,
             quorums,
             alpha: Self::ALPHA,
             lease: Duration::from_millis(200),
@@ -126,6 +201,88 @@ impl Membership {
         fnv1a(&postcard::to_stdvec(self).expect("a membership is plain data and always encodes"))
     }
 
+    /// The same with one more member, which gets the next id.
+    ///
+    /// # Errors
+    /// [`MembershipError::AddressTaken`], and those of [`Quorums`].
+    pub fn added(&self, role: MemberRole, address: String) -> Result<Self, MembershipError> {
+        let mut holder = self.members.iter().filter(|(_, member)| member.address == address);
+        if let Some((node, _)) = holder.next() {
+            return Err(MembershipError::AddressTaken { address, node: *node });
+        }
+        let mut next = self.clone();
+        next.members.insert(self.next_id, Member { role, address });
+        next.next_id = NodeId(self.next_id.0 + 1);
+        next.with_quorums_of_its_acceptors()
+    }
+
+    /// The same with another role for a member.
+    ///
+    /// # Errors
+    /// [`MembershipError::NotAMember`], [`MembershipError::Already`], and those of [`Quorums`].
+    pub fn with_role(&self, node: NodeId, role: MemberRole) -> Result<Self, MembershipError> {
+        let mut next = self.clone();
+        let member = next.members.get_mut(&node).ok_or(MembershipError::NotAMember { node })?;
+        if member.role == role {
+            return Err(MembershipError::Already { node, role });
+        }
+        member.role = role;
+        next.with_quorums_of_its_acceptors()
+    }
+
+    /// The same without a member.
+    ///
+    /// # Errors
+    /// [`MembershipError::NotAMember`], and those of [`Quorums`].
+    pub fn without(&self, node: NodeId) -> Result<Self, MembershipError> {
+        let mut next = self.clone();
+        next.members.remove(&node).ok_or(MembershipError::NotAMember { node })?;
+        next.with_quorums_of_its_acceptors()
+    }
+
+    fn with_quorums_of_its_acceptors(mut self) -> Result<Self, MembershipError> {
+        let accepts = |(node, member): (&NodeId, &Member)| member.role.accepts().then_some(*node);
+        self.quorums = self.quorums.of(self.members.iter().filter_map(accepts))?;
+        Ok(self)
+    }
+
+    /// Whether the node was a member and is one no more.
+    pub fn has_removed(&self, node: NodeId) -> bool {
+        node < self.next_id && !self.members.contains_key(&node)
+    }
+
+    /// Whether the node can lead under this membership.
+    pub fn lets_lead(&self, node: NodeId) -> bool {
+        self.members.get(&node).is_some_and(|member| member.role.learns())
+    }
+
+    /// Whether this may come after `base`.
+    fn follow(&self, base: &Membership) -> Result<(), ChangeError> {
+        let agreements = |it: &Membership| (it.alpha, it.lease, it.drift_ppm);
+        if agreements(self) != agreements(base) {
+            return Err(ChangeError::Agreements);
+        }
+        let given = |node: &NodeId| *node < self.next_id;
+        let is_new = |node: &&NodeId| !base.members.contains_key(node);
+        let mut new = self.members.keys().filter(is_new);
+        let counted = self.next_id >= base.next_id && self.members.keys().all(given);
+        if !counted || new.any(|node| *node < base.next_id) {
+            return Err(ChangeError::Ids { next: base.next_id });
+        }
+        let accepts = |(_, member): &(&NodeId, &Member)| member.role.accepts();
+        let acceptors = self.members.iter().filter(accepts).map(|(node, _)| *node);
+        if !acceptors.eq(self.quorums.acceptors()) {
+            return Err(ChangeError::Acceptors);
+        }
+        if !self.members.values().any(|member| member.role == MemberRole::Voter) {
+            return Err(ChangeError::NoVoter);
+        }
+        if self.members.len() > MEMBERS_MAX {
+            return Err(ChangeError::TooMany);
+        }
+        Ok(())
+    }
+
     /// Members that accept and have no replica, in order.
     pub fn witnesses(&self) -> impl Iterator<Item = NodeId> + '_ {
         let members = self.members.iter();
@@ -138,9 +295,9 @@ impl Membership {
     }
 }
 
-/// The memberships that a node may still need: each with the first slot it governs, in order, the
-/// oldest governing the first slot not known to be chosen. Shared, since messages inside a node
-/// carry it; cloning is cheap.
+/// The newest membership and the one before it, each with the first slot it governs. Older ones are
+/// never needed: a change is void unless the newest is in force. Shared, since messages inside a
+/// node carry it; cloning is cheap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Configurations(Arc<Vec<(Slot, Membership)>>);
 
@@ -154,6 +311,26 @@ impl Configurations {
     pub fn at(&self, slot: Slot) -> &Membership {
         let found = self.0.iter().rev().find(|(from, _)| *from <= slot);
         &found.unwrap_or_else(|| self.oldest()).1
+    }
+
+    /// What the change that was chosen in `slot` makes of it: its membership governs from the slot
+    /// `alpha` further on (Lamport, *Reconfiguring a State Machine*, 2010).
+    ///
+    /// # Errors
+    /// [`ChangeError`] if the change is void. Every node decides that alike.
+    pub fn changed(&self, slot: Slot, change: &Reconfigure) -> Result<Self, ChangeError> {
+        let (from, newest) = self.newest();
+        if change.base != *from || slot < *from {
+            return Err(ChangeError::InProgress { newest: *from });
+        }
+        change.membership.follow(newest)?;
+        let next = (slot.plus(newest.alpha), change.membership.clone());
+        Ok(Configurations(Arc::new(vec![(*from, newest.clone()), next])))
+    }
+
+    /// Every node that is named in one of them.
+    pub fn nodes(&self) -> BTreeSet<NodeId> {
+        self.0.iter().flat_map(|(_, membership)| membership.members.keys().copied()).collect()
     }
 
     /// The window, the same in every membership.
@@ -180,6 +357,7 @@ impl Configurations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Origin;
 
     #[test]
     fn genesis_governs_every_slot() {
@@ -202,6 +380,80 @@ mod tests {
             assert_eq!(configurations.from(Slot(slot)).count(), later, "{slot}");
         }
         assert_eq!(configurations.newest(), &(Slot(9), of(3)));
+    }
+
+    fn change(base: u64, membership: Result<Membership, MembershipError>) -> Reconfigure {
+        let origin = Origin { node: NodeId(1), incarnation: 1, number: 1 };
+        let (base, by) = (Slot(base), "admin/ada".to_owned());
+        Reconfigure { base, membership: membership.unwrap(), origin, by }
+    }
+
+    fn three() -> Membership {
+        Membership::of_voters((1..=3).map(|id| (NodeId(id), format!("n{id}:1")))).unwrap()
+    }
+
+    #[test]
+    fn a_change_governs_alpha_slots_after_its_own() {
+        let genesis = Configurations::genesis(three());
+        let learner = three().added(MemberRole::Learner, "n4:1".to_owned());
+        let changed = genesis.changed(Slot(7), &change(1, learner.clone())).unwrap();
+        assert_eq!(changed.newest(), &(Slot(7 + three().alpha), learner.unwrap()));
+        assert_eq!(changed.at(Slot(6 + three().alpha)), &three());
+        assert_eq!(changed.nodes(), (1..=4).map(NodeId).collect());
+    }
+
+    #[test]
+    fn a_change_of_a_membership_that_is_not_the_newest_or_not_in_force_is_void() {
+        let genesis = Configurations::genesis(three());
+        let first = genesis.changed(Slot(7), &change(1, three().without(NodeId(3)))).unwrap();
+        let newest = Slot(7 + three().alpha);
+        let void = Err(ChangeError::InProgress { newest });
+        assert_eq!(first.changed(Slot(8), &change(1, three().without(NodeId(2)))), void);
+        let early = change(newest.0, first.newest().1.without(NodeId(2)));
+        assert_eq!(first.changed(Slot(newest.0 - 1), &early), void);
+        assert!(first.changed(newest, &early).is_ok());
+    }
+
+    #[test]
+    fn ids_are_never_given_again() {
+        let two = three().without(NodeId(3)).unwrap();
+        assert!(two.has_removed(NodeId(3)) && !two.has_removed(NodeId(4)));
+        assert_eq!(two.added(MemberRole::Voter, "n3:1".to_owned()).unwrap().next_id, NodeId(5));
+        let genesis = Configurations::genesis(two);
+        let void = Err(ChangeError::Ids { next: NodeId(4) });
+        assert_eq!(genesis.changed(Slot(1), &change(1, Ok(three()))), void);
+        let forgetful = Membership { next_id: NodeId(3), ..genesis.newest().1.clone() };
+        assert_eq!(genesis.changed(Slot(1), &change(1, Ok(forgetful))), void);
+    }
+
+    #[test]
+    fn what_no_cluster_can_live_with_is_void() {
+        let genesis = Configurations::genesis(three());
+        let void = |membership| genesis.changed(Slot(1), &change(1, Ok(membership))).unwrap_err();
+        assert_eq!(void(Membership { alpha: 9, ..three() }), ChangeError::Agreements);
+        let two = Quorums::majority([NodeId(1), NodeId(2)]).unwrap();
+        assert_eq!(void(Membership { quorums: two, ..three() }), ChangeError::Acceptors);
+        let mut idle = three();
+        for node in 1..=3 {
+            idle = idle.with_role(NodeId(node), MemberRole::Witness).unwrap();
+        }
+        assert_eq!(void(idle), ChangeError::NoVoter);
+        let mut crowd = three();
+        for node in 4..=MEMBERS_MAX + 1 {
+            crowd = crowd.added(MemberRole::Learner, format!("n{node}:1")).unwrap();
+        }
+        assert_eq!(void(crowd), ChangeError::TooMany);
+    }
+
+    #[test]
+    fn a_member_is_refused_what_it_has_or_what_is_anothers() {
+        let node = NodeId(9);
+        assert_eq!(three().without(node), Err(MembershipError::NotAMember { node }));
+        let (node, role) = (NodeId(1), MemberRole::Voter);
+        assert_eq!(three().with_role(node, role), Err(MembershipError::Already { node, role }));
+        let address = "n1:1".to_owned();
+        let taken = Err(MembershipError::AddressTaken { address: address.clone(), node });
+        assert_eq!(three().added(role, address), taken);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::membership::Configurations;
 use crate::types::{Ballot, NodeId, Slot, Time};
-use crate::value::{Value, payload};
+use crate::value::{Proposal, Value, payload};
 
 /// A message on its way. Roles of one node talk in envelopes too, from a node to itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -229,12 +229,12 @@ pub struct Manifest {
 /// What roles of one node tell each other. Never lost but in a crash; order is not relied on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Inside {
-    /// Gateway to proposer: propose this encoded batch.
+    /// Gateway to proposer: propose this.
     Propose {
         /// The gateway's name for it.
         ticket: u64,
-        /// An encoded [`crate::batch::Commands`].
-        bytes: Bytes,
+        /// What.
+        proposal: Proposal,
     },
     /// Gateway to learner: a read wants to be linearizable.
     Read {
@@ -289,6 +289,12 @@ pub enum Inside {
     Safe {
         /// The slot.
         below: Slot,
+    },
+    /// Learner to leadership: the newest membership governs, and holds everything from before it in
+    /// snapshots. Whoever it leaves out is needed no more.
+    Settled {
+        /// The first slot that it governs.
+        from: Slot,
     },
     /// Acceptor to proposer and leadership: this ballot is promised now.
     Seen {
@@ -391,9 +397,10 @@ pub fn receivers(message: &Message) -> &'static [RoleKind] {
             Inside::Advanced { .. } => &[Proposer, Leadership, Archive],
             Inside::Seen { .. } => &[Proposer, Leadership],
             Inside::Campaign { .. } | Inside::Resign { .. } => &[Proposer],
-            Inside::Elected { .. } | Inside::Resigned { .. } | Inside::Ready { .. } => {
-                &[Leadership]
-            }
+            Inside::Elected { .. }
+            | Inside::Resigned { .. }
+            | Inside::Ready { .. }
+            | Inside::Settled { .. } => &[Leadership],
         },
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{Effect, Input, Refusal, Role};
@@ -15,7 +14,7 @@ use crate::message::{
 use crate::status::Status;
 use crate::term::{Flight, Term};
 use crate::types::{Ballot, NodeId, Slot, Time};
-use crate::value::{Batch, Value};
+use crate::value::{Proposal, Value};
 
 /// Limits and time-outs of a proposer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,8 +75,7 @@ pub struct Proposer {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Waiting {
     ticket: u64,
-    #[serde(with = "crate::value::payload")]
-    bytes: Bytes,
+    proposal: Proposal,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -208,10 +206,12 @@ impl Proposer {
                 value
             } else if !term.reports_end(quorums) {
                 break;
-            } else if let Some(Waiting { ticket, bytes }) = self.queue.pop_front() {
+            } else if let Some(Waiting { ticket, proposal }) = self.queue.pop_front() {
                 out.push(Effect::Proposed { ticket, slot });
-                Value::Commands(Batch { stamp: term.stamp(now), bytes })
-            } else if term.opened.is_none() {
+                proposal.stamped(term.stamp(now))
+            } else if term.opened.is_none() || slot < self.configurations.newest().0 {
+                // The first slot of a leadership, or one before a change of membership governs,
+                // which nobody shall wait for until there is something to propose.
                 Value::Noop
             } else {
                 break;
@@ -500,8 +500,8 @@ impl Role for Proposer {
                 }
             },
             Input::Message(_, Message::Inside(message)) => match message {
-                Inside::Propose { ticket, bytes } => {
-                    self.propose(now, Waiting { ticket, bytes }, out);
+                Inside::Propose { ticket, proposal } => {
+                    self.propose(now, Waiting { ticket, proposal }, out);
                 }
                 Inside::Stamped { ticket, next } => self.read(now, Stamped { ticket, next }, out),
                 Inside::Advanced { next, configurations, clock } => {

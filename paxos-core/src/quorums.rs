@@ -128,6 +128,27 @@ impl Quorums {
         Ok(Quorums { weights, phase1, phase2 })
     }
 
+    /// The same kind of quorums of other acceptors: those that stay keep their weights, new ones
+    /// have one vote. Majorities stay majorities; else phase 2 needs what it needed, as far as there
+    /// is so much, and phase 1 just what makes them meet.
+    ///
+    /// # Errors
+    /// See [`QuorumsError`].
+    pub fn of(&self, nodes: impl IntoIterator<Item = NodeId>) -> Result<Self, QuorumsError> {
+        let weight = |node: NodeId| (node, self.weights.get(&node).copied().unwrap_or(1));
+        let weights: BTreeMap<_, _> = nodes.into_iter().map(weight).collect();
+        let half = |weights: &BTreeMap<NodeId, u64>| {
+            weights.values().fold(0u64, |sum, weight| sum.saturating_add(*weight)) / 2 + 1
+        };
+        if (self.phase1, self.phase2) == (half(&self.weights), half(&self.weights)) {
+            let needed = half(&weights);
+            return Self::weighted(weights, needed, needed);
+        }
+        let total = weights.values().fold(0u64, |sum, weight| sum.saturating_add(*weight));
+        let phase2 = self.phase2.min(total);
+        Self::weighted(weights, total.saturating_sub(phase2).saturating_add(1), phase2)
+    }
+
     /// Whether these nodes (a set: name each once) form a phase 1 quorum.
     pub fn is_phase1<'a>(&self, nodes: impl IntoIterator<Item = &'a NodeId>) -> bool {
         self.weight(nodes) >= self.phase1
@@ -180,6 +201,20 @@ mod tests {
             assert!(quorums.is_phase2(&nodes(needed)));
             assert!(!quorums.is_phase2(&nodes(needed - 1)));
         }
+    }
+
+    #[test]
+    fn a_change_of_acceptors_keeps_the_kind_of_quorums() {
+        let sizes = |quorums: Quorums| (quorums.phase1(), quorums.phase2());
+        let majority = Quorums::majority(nodes(3)).unwrap();
+        assert_eq!(majority.of(nodes(5)), Quorums::majority(nodes(5)));
+        assert_eq!(majority.of([]), Err(QuorumsError::Empty));
+        let flexible = Quorums::flexible(nodes(5), 4, 2).unwrap();
+        assert_eq!(sizes(flexible.of(nodes(6)).unwrap()), (5, 2));
+        assert_eq!(sizes(flexible.of(nodes(1)).unwrap()), (1, 1));
+        let weights = BTreeMap::from([(NodeId(1), 3), (NodeId(2), 1), (NodeId(3), 1)]);
+        let weighted = Quorums::weighted(weights, 3, 3).unwrap().of(nodes(4)).unwrap();
+        assert_eq!((sizes(weighted.clone()), weighted.weight(&[NodeId(1)])), ((4, 4), 3));
     }
 
     #[test]

@@ -5,17 +5,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Commands, Entry, Operation, Origin, SessionId};
 use crate::machine::{Context, RestoreError, StateMachine};
-use crate::sessions::{Admission, Rejection, SessionLimits, Sessions};
+use crate::membership::Configurations;
+use crate::message::Restored;
+use crate::sessions::{Admission, Rejection, Sessions};
 use crate::types::{Slot, Time};
-use crate::value::{Value, payload};
+use crate::value::{Reconfigure, Value, payload};
 
 /// A state machine and what is replicated beside it.
 ///
 /// Invariant: two replicas that applied the same slots have equal snapshots.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Replica<S> {
     machine: S,
     sessions: Sessions,
+    configurations: Configurations,
     applied: Slot,
     time: Time,
 }
@@ -29,6 +32,8 @@ pub enum Outcome {
     Replied(#[serde(with = "payload")] Bytes),
     /// The session is closed.
     Closed,
+    /// The membership changes: the new one governs from this slot on.
+    Reconfigured(Slot),
     /// It certainly had no effect.
     Rejected(Rejection),
 }
@@ -47,15 +52,17 @@ struct Snapshot {
     applied: Slot,
     time: Time,
     sessions: Sessions,
+    configurations: Configurations,
     machine: Vec<u8>,
 }
 
 impl<S: StateMachine> Replica<S> {
-    /// A replica that has applied nothing.
-    pub fn new() -> Self {
+    /// A replica that has applied nothing, of a cluster that begins with this membership.
+    pub fn new(genesis: Configurations) -> Self {
         Replica {
             machine: S::default(),
             sessions: Sessions::default(),
+            configurations: genesis,
             applied: Slot(0),
             time: Time(0),
         }
@@ -76,14 +83,30 @@ impl<S: StateMachine> Replica<S> {
         &self.machine
     }
 
-    /// Applies the next slot. The limits are those of the membership that governs it.
+    /// The memberships, as of the last slot applied.
+    pub fn configurations(&self) -> &Configurations {
+        &self.configurations
+    }
+
+    /// What a learner needs to know to go on behind it.
+    pub fn restored(&self) -> Restored {
+        let configurations = self.configurations.clone();
+        Restored { next: self.applied.next(), clock: self.time, configurations }
+    }
+
+    /// Applies the next slot.
     ///
     /// # Panics
     /// If the slot is not the next: the driver broke its contract.
-    pub fn apply(&mut self, slot: Slot, value: &Value, limits: SessionLimits) -> Applied {
+    pub fn apply(&mut self, slot: Slot, value: &Value) -> Applied {
         assert_eq!(slot, self.applied.next(), "slots are applied in order and without gaps");
         self.applied = slot;
-        let Value::Commands(batch) = value else { return Applied::default() };
+        let batch = match value {
+            Value::Noop => return Applied::default(),
+            Value::Reconfigure(change) => return self.reconfigure(slot, change),
+            Value::Commands(batch) => batch,
+        };
+        let limits = self.configurations.at(slot).sessions;
         self.time = self.time.max(batch.stamp);
         self.sessions.expire(self.time, limits.idle);
         let Some(commands) = Commands::decode(&batch.bytes) else { return Applied::default() };
@@ -101,6 +124,17 @@ impl<S: StateMachine> Replica<S> {
             outcomes.push(self.operate(context, entry, limits.max));
         }
         Applied { origin: Some(origin), outcomes }
+    }
+
+    fn reconfigure(&mut self, slot: Slot, change: &Reconfigure) -> Applied {
+        let outcome = match self.configurations.changed(slot, change) {
+            Ok(changed) => {
+                self.configurations = changed;
+                Outcome::Reconfigured(self.configurations.newest().0)
+            }
+            Err(why) => Outcome::Rejected(Rejection::Change(why)),
+        };
+        Applied { origin: Some(change.origin), outcomes: vec![outcome] }
     }
 
     fn operate(&mut self, context: Context<'_>, entry: Entry, sessions_max: u64) -> Outcome {
@@ -153,22 +187,24 @@ impl<S: StateMachine> Replica<S> {
             applied: self.applied,
             time: self.time,
             sessions: self.sessions.clone(),
+            configurations: self.configurations.clone(),
             machine: self.machine.snapshot(),
         })
     }
 
-    /// The next snapshot: the one before, or nothing, with values applied to it that are not in it
-    /// yet. Answers the first slot that it does not cover, too.
+    /// The next snapshot: the one before, or the beginning, with values applied to it that are not
+    /// in it yet. Answers the first slot that it does not cover, too.
     ///
     /// # Errors
     /// [`RestoreError`] if the one before cannot be read, or if slots between it and the values are
     /// missing.
     pub fn next_snapshot(
         previous: Option<Vec<u8>>,
+        genesis: Configurations,
         values: &[(Slot, Value)],
         mut apply: impl FnMut(&mut Self, Slot, &Value),
     ) -> Result<(Slot, Bytes), RestoreError> {
-        let mut replica = Self::behind(previous.as_deref())?;
+        let mut replica = Self::behind(previous.as_deref(), genesis)?;
         drop(previous);
         for (slot, value) in values {
             if *slot > replica.applied.next() {
@@ -185,8 +221,8 @@ impl<S: StateMachine> Replica<S> {
     ///
     /// # Errors
     /// [`RestoreError`] if the bytes are not one.
-    pub fn behind(snapshot: Option<&[u8]>) -> Result<Self, RestoreError> {
-        snapshot.map_or_else(|| Ok(Self::new()), Self::restore)
+    pub fn behind(snapshot: Option<&[u8]>, genesis: Configurations) -> Result<Self, RestoreError> {
+        snapshot.map_or_else(|| Ok(Self::new(genesis)), Self::restore)
     }
 
     /// A replica in the state of a snapshot.
@@ -199,6 +235,7 @@ impl<S: StateMachine> Replica<S> {
         Ok(Replica {
             machine: S::restore(&snapshot.machine)?,
             sessions: snapshot.sessions,
+            configurations: snapshot.configurations,
             applied: snapshot.applied,
             time: snapshot.time,
         })
@@ -212,11 +249,18 @@ fn encode<T: Serialize>(value: &T) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::membership::{ChangeError, Membership};
     use crate::types::NodeId;
     use crate::value::Batch;
 
-    const LIMITS: SessionLimits =
-        SessionLimits { max: 10, idle: std::time::Duration::from_secs(1) };
+    fn new() -> Replica<Sum> {
+        Replica::new(genesis())
+    }
+
+    fn genesis() -> Configurations {
+        let voters = (1..=3).map(|id| (NodeId(id), format!("n{id}:1")));
+        Configurations::genesis(Membership::of_voters(voters).unwrap())
+    }
 
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
     struct Sum(u64);
@@ -251,9 +295,9 @@ mod tests {
 
     #[test]
     fn the_same_command_in_two_slots_is_run_once_and_answered_twice() {
-        let mut replica = Replica::<Sum>::new();
-        replica.apply(Slot(1), &batch(1, vec![Operation::Open, add(1, 5)]), LIMITS);
-        let again = replica.apply(Slot(2), &batch(2, vec![add(1, 5), add(2, 1)]), LIMITS);
+        let mut replica = new();
+        replica.apply(Slot(1), &batch(1, vec![Operation::Open, add(1, 5)]));
+        let again = replica.apply(Slot(2), &batch(2, vec![add(1, 5), add(2, 1)]));
         assert_eq!(
             again.outcomes,
             [Outcome::Replied(encode(&5u64)), Outcome::Replied(encode(&6u64))]
@@ -263,48 +307,72 @@ mod tests {
 
     #[test]
     fn a_snapshot_carries_sessions_and_time() {
-        let mut replica = Replica::<Sum>::new();
-        replica.apply(Slot(1), &batch(9, vec![Operation::Open, add(1, 5)]), LIMITS);
+        let mut replica = new();
+        replica.apply(Slot(1), &batch(9, vec![Operation::Open, add(1, 5)]));
         let mut restored = Replica::<Sum>::restore(&replica.snapshot()).unwrap();
         assert_eq!(restored.time(), Time(9));
-        let again = restored.apply(Slot(2), &batch(2, vec![add(1, 5)]), LIMITS);
+        let again = restored.apply(Slot(2), &batch(2, vec![add(1, 5)]));
         assert_eq!(again.outcomes, [Outcome::Replied(encode(&5u64))]);
         assert_eq!(restored.machine(), &Sum(5));
     }
 
+    fn without_three(base: Slot, number: u64) -> Value {
+        let membership = genesis().newest().1.without(NodeId(3)).unwrap();
+        let origin = Origin { node: NodeId(1), incarnation: 1, number };
+        let by = "admin/ada".to_owned();
+        Value::Reconfigure(Box::new(Reconfigure { base, membership, origin, by }))
+    }
+
+    #[test]
+    fn d6_a_snapshot_carries_memberships_those_that_are_not_in_force_too() {
+        let mut replica = new();
+        let applied = replica.apply(Slot(1), &without_three(Slot(1), 7));
+        let governs = Slot(1 + Membership::ALPHA);
+        assert_eq!(applied.outcomes, [Outcome::Reconfigured(governs)]);
+        assert_eq!(applied.origin.map(|origin| origin.number), Some(7));
+        let mut restored = Replica::<Sum>::restore(&replica.snapshot()).unwrap();
+        assert_eq!(restored.configurations(), replica.configurations());
+        assert_eq!(restored.configurations().newest().0, governs);
+        let twice = Replica::<Sum>::restore(&restored.snapshot()).unwrap();
+        assert_eq!(twice.restored(), replica.restored());
+        let void = Rejection::Change(ChangeError::InProgress { newest: governs });
+        let again = restored.apply(Slot(2), &without_three(Slot(1), 8));
+        assert_eq!(again.outcomes, [Outcome::Rejected(void)]);
+    }
+
     #[test]
     fn bytes_that_are_no_batch_or_command_change_nothing() {
-        let mut replica = Replica::<Sum>::new();
+        let mut replica = new();
         let garbage =
             Value::Commands(Batch { stamp: Time(1), bytes: Bytes::from_static(b"\xff\xff") });
-        assert_eq!(replica.apply(Slot(1), &garbage, LIMITS), Applied::default());
+        assert_eq!(replica.apply(Slot(1), &garbage), Applied::default());
         let command = Bytes::new();
         let run = Operation::Run { session: SessionId(1), sequence: 1, command };
-        let applied = replica.apply(Slot(2), &batch(1, vec![Operation::Open, run]), LIMITS);
+        let applied = replica.apply(Slot(2), &batch(1, vec![Operation::Open, run]));
         assert_eq!(applied.outcomes[1], Outcome::Rejected(Rejection::NotACommand));
     }
 
     #[test]
     #[should_panic(expected = "in order and without gaps")]
     fn a_skipped_slot_is_a_broken_driver() {
-        Replica::<Sum>::new().apply(Slot(2), &Value::Noop, LIMITS);
+        new().apply(Slot(2), &Value::Noop);
     }
 
     #[test]
     fn a_query_is_answered_from_the_state_and_one_that_is_none_is_refused() {
-        let mut replica = Replica::<Sum>::new();
-        replica.apply(Slot(1), &batch(1, vec![Operation::Open, add(1, 5)]), LIMITS);
+        let mut replica = new();
+        replica.apply(Slot(1), &batch(1, vec![Operation::Open, add(1, 5)]));
         assert_eq!(replica.query(&encode(&3u64)), Ok(encode(&8u64)));
         assert_eq!(replica.query(b""), Err(Rejection::NotACommand));
     }
 
     /// A replica that has applied so many slots, and the values of these slots.
     fn applied(slots: u64) -> (Replica<Sum>, Vec<(Slot, Value)>) {
-        let mut replica = Replica::new();
+        let mut replica = new();
         let values: Vec<_> = (1..=slots)
             .map(|slot| (Slot(slot), batch(slot, vec![Operation::Open, add(slot, slot)])))
             .collect();
-        values.iter().for_each(|(slot, value)| drop(replica.apply(*slot, value, LIMITS)));
+        values.iter().for_each(|(slot, value)| drop(replica.apply(*slot, value)));
         (replica, values)
     }
 
@@ -313,8 +381,8 @@ mod tests {
         values: &[(Slot, Value)],
     ) -> Result<(Slot, Bytes), RestoreError> {
         let previous = previous.map(<[u8]>::to_vec);
-        Replica::<Sum>::next_snapshot(previous, values, |replica, slot, value| {
-            replica.apply(slot, value, LIMITS);
+        Replica::<Sum>::next_snapshot(previous, genesis(), values, |replica, slot, value| {
+            replica.apply(slot, value);
         })
     }
 

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::batch::SessionId;
 use crate::hash::fnv1a;
+use crate::membership::ChangeError;
 use crate::types::Time;
 use crate::value::payload;
 
@@ -49,6 +50,9 @@ pub enum Rejection {
     /// The bytes are not a command of the state machine.
     #[error("not a command of this service: are client and nodes of one version?")]
     NotACommand,
+    /// The change of membership is void.
+    #[error(transparent)]
+    Change(ChangeError),
 }
 
 impl Rejection {

@@ -5,16 +5,13 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use bytes::Bytes;
-
-use crate::effect::{Change, Effect, Input, Persist};
+use crate::effect::{Change, Effect, Governance, Input, Persist};
 use crate::message::{
     AcceptedValue, AcceptorMessage, ArchiveMessage, Envelope, Heartbeat, Inside, LeadershipMessage,
     LearnerMessage, Manifest, Message, Promise, ProposerMessage, Resignation,
 };
 use crate::record::{PeerRun, Record};
 use crate::types::{Slot, Time};
-use crate::value::{Batch, Value};
 
 /// `[a, b, c]`.
 struct List<I>(I);
@@ -165,7 +162,9 @@ impl Display for Manifest {
 impl Display for Inside {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Inside::Propose { ticket, bytes } => write!(f, "propose {ticket} {}", batch(bytes)),
+            Inside::Propose { ticket, proposal } => {
+                write!(f, "propose {ticket} {}", proposal.clone().stamped(Time(0)))
+            }
             Inside::Read { ticket } => write!(f, "read {ticket}"),
             Inside::Stamped { ticket, next } => write!(f, "stamped {ticket} {next}"),
             Inside::Advanced { next, configurations: _, clock } => {
@@ -178,6 +177,7 @@ impl Display for Inside {
             Inside::Restored(restored) => write!(f, "restored to {}", restored.next),
             Inside::Saved { upto, oldest } => write!(f, "saved {upto} oldest {oldest}"),
             Inside::Safe { below } => write!(f, "safe {below}"),
+            Inside::Settled { from } => write!(f, "settled from {from}"),
             Inside::Seen { ballot } => write!(f, "seen {ballot}"),
             Inside::Campaign { after } => write!(f, "campaign{}", Maybe(" after", *after)),
             Inside::Resign { ballot } => write!(f, "resign {ballot}"),
@@ -186,10 +186,6 @@ impl Display for Inside {
             Inside::Ready { ballot } => write!(f, "ready {ballot}"),
         }
     }
-}
-
-fn batch(bytes: &Bytes) -> Value {
-    Value::Commands(Batch { stamp: Time(0), bytes: bytes.clone() })
 }
 
 impl Display for Resignation {
@@ -256,7 +252,18 @@ impl Display for Effect {
             Effect::Refuse { ticket, refusal } => write!(f, "refuse {ticket}: {refusal}"),
             Effect::ReadReady { ticket, next } => write!(f, "read {ticket} ready at {next}"),
             Effect::Led(change) => change.fmt(f),
+            Effect::Governed(governance) => governance.fmt(f),
         }
+    }
+}
+
+impl Display for Governance {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (from, membership) = self.configurations.newest();
+        let members = membership.members.iter();
+        let members = members.map(|(node, member)| format!("{node} {}", member.role));
+        let settled = if self.settled { " settled" } else { "" };
+        write!(f, "governed from {from} by {}{settled}", List(members))
     }
 }
 
@@ -278,8 +285,11 @@ impl Display for Change {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::types::{Ballot, NodeId};
+    use crate::value::{Batch, Value};
 
     #[test]
     fn a_trace_reads_like_a_sentence() {
@@ -294,9 +304,10 @@ mod tests {
             Effect::Persist(persist).to_string(),
             "persist [promised 1.n1.1] then [n2 -> n1 promise 1.n1.1 #1..end [#3 1.n1.1 noop]]"
         );
+        let batch = Batch { stamp: Time(0), bytes: Bytes::from_static(b"x") };
         let fill = LearnerMessage::Fill {
             first: Slot(1),
-            chosen: vec![(ballot, Value::Noop), (ballot, batch(&Bytes::from_static(b"x")))],
+            chosen: vec![(ballot, Value::Noop), (ballot, Value::Commands(batch))],
             upto: Slot(9),
             snapshot: Some(Slot(4)),
         };

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::batch::Origin;
 use crate::membership::Membership;
 use crate::types::{Slot, Time};
 
@@ -26,7 +27,8 @@ impl Value {
             Value::Noop => 0,
             Value::Commands(batch) => batch.bytes.len(),
             Value::Reconfigure(change) => {
-                change.membership.members.values().map(|member| member.address.len() + 32).sum()
+                let members = change.membership.members.values();
+                40 + change.by.len() + members.map(|it| it.address.len() + 32).sum::<usize>()
             }
         }
     }
@@ -73,6 +75,29 @@ pub struct Reconfigure {
     pub base: Slot,
     /// What shall govern from the slot of the change plus alpha.
     pub membership: Membership,
+    /// Who made it, so that its maker recognises it when it is applied.
+    pub origin: Origin,
+    /// Whose wish it is, as the certificate names him.
+    pub by: String,
+}
+
+/// What a gateway wants to have logged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Proposal {
+    /// An encoded [`crate::batch::Commands`].
+    Commands(#[serde(with = "payload")] Bytes),
+    /// A change of membership.
+    Reconfigure(Box<Reconfigure>),
+}
+
+impl Proposal {
+    /// The value of a slot, with the leader's clock if it is one that carries it.
+    pub fn stamped(self, stamp: Time) -> Value {
+        match self {
+            Proposal::Commands(bytes) => Value::Commands(Batch { stamp, bytes }),
+            Proposal::Reconfigure(change) => Value::Reconfigure(change),
+        }
+    }
 }
 
 /// Bytes for serde: raw where the format is binary, one base64 string where people read it.
@@ -118,7 +143,10 @@ mod tests {
         let lengths = [0, 20, 200];
         let members = (1..).zip(lengths).map(|(id, length)| (NodeId(id), "a".repeat(length)));
         let membership = Membership::of_voters(members).unwrap();
-        let value = Value::Reconfigure(Box::new(Reconfigure { base: Slot::FIRST, membership }));
+        let origin = Origin { node: NodeId(1), incarnation: 1, number: 1 };
+        let (base, by) = (Slot::FIRST, "admin/ada".to_owned());
+        let change = Reconfigure { base, membership, origin, by };
+        let value = Value::Reconfigure(Box::new(change));
         let (takes, says) = (postcard::to_stdvec(&value).unwrap().len(), value.size());
         assert!((takes..=takes + 32 * lengths.len()).contains(&says), "{takes}, said {says}");
     }

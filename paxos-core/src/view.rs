@@ -19,6 +19,8 @@ pub struct View {
     me: NodeId,
     configurations: Configurations,
     next: Slot,
+    /// The newest membership that has settled governs from here.
+    settled: Slot,
     fresh_for: Duration,
     peers: BTreeMap<NodeId, Heard>,
 }
@@ -33,7 +35,8 @@ struct Heard {
 impl View {
     /// The view of node `me`, in which what was heard counts for `fresh_for`.
     pub fn new(me: NodeId, configurations: Configurations, fresh_for: Duration) -> Self {
-        View { me, configurations, next: Slot::FIRST, fresh_for, peers: BTreeMap::new() }
+        let (next, settled, peers) = (Slot::FIRST, Slot::FIRST, BTreeMap::new());
+        View { me, configurations, next, settled, fresh_for, peers }
     }
 
     /// Takes a heartbeat in; `false` if it is no newer than what was heard before, since heartbeats
@@ -60,10 +63,24 @@ impl View {
         self.next
     }
 
-    /// The other members.
+    /// The membership that governs from this slot on has settled.
+    pub fn settle(&mut self, from: Slot) {
+        self.settled = self.settled.max(from);
+    }
+
+    /// The other nodes that must hear of this one: the members, and those of the membership before
+    /// until the newest has settled.
     pub fn others(&self) -> Vec<NodeId> {
-        let members = self.configurations.newest().1.members.keys();
-        members.copied().filter(|node| *node != self.me).collect()
+        let (from, newest) = self.configurations.newest();
+        let settled = *from <= self.settled;
+        let nodes = self.configurations.nodes().into_iter();
+        let needed = |node: &NodeId| !settled || newest.members.contains_key(node);
+        nodes.filter(|node| *node != self.me && needed(node)).collect()
+    }
+
+    /// Whether this node may lead from the first slot not known to be chosen on.
+    pub fn may_lead(&self) -> bool {
+        self.membership().lets_lead(self.me)
     }
 
     /// Whether this node and those that say so lately, and hear no leader, form a phase 1 quorum.

@@ -7,7 +7,7 @@ use paxos_core::{
     Acceptor, AcceptorMessage, Archive, ArchiveMessage, ArchiveOptions, Ballot, Batch,
     Configurations, Effect, Elector, Heartbeat, HeartbeatOptions, HeartbeatPolicy, Input,
     LeadershipMessage, Learner, LearnerMessage, Manifest, Membership, Message, NodeId, Promise,
-    Proposer, ProposerMessage, ProposerOptions, Role, Slot, Time, Value,
+    Proposal, Proposer, ProposerMessage, ProposerOptions, Role, Slot, Time, Value,
 };
 use paxos_core::{Inside, RoleKind, receivers};
 use proptest::collection::vec;
@@ -114,7 +114,9 @@ fn to_archive() -> impl Strategy<Value = ArchiveMessage> {
 
 fn inside() -> impl Strategy<Value = Inside> {
     (ballot(), number(), 0..7).prop_map(|(ballot, number, kind)| match kind {
-        0 => Inside::Propose { ticket: number, bytes: b"x".as_slice().into() },
+        0 => {
+            Inside::Propose { ticket: number, proposal: Proposal::Commands(b"x".as_slice().into()) }
+        }
         1 => Inside::Read { ticket: number },
         2 => Inside::Stamped { ticket: number, next: Slot(number) },
         3 => Inside::Campaign { after: None },

@@ -5,7 +5,7 @@
 use paxos_core::acceptor::Answer;
 use paxos_core::{
     Acceptor, AcceptorMessage, Ballot, Configurations, Effect, Envelope, Input, Inside, Learner,
-    Membership, Message, NodeId, Proposer, ProposerOptions, Role, Slot, Time, Value,
+    Membership, Message, NodeId, Proposal, Proposer, ProposerOptions, Role, Slot, Time, Value,
 };
 
 const NOON: Time = Time(0);
@@ -50,7 +50,7 @@ fn one_value_is_chosen_by_hand() {
     let asked = tell(&mut proposer, 1, Message::Inside(Inside::Campaign { after: None }));
     let prepare = sent(&asked)[0].message.clone();
     assert_eq!(prepare.to_string(), "prepare 1.n1.1 from #1");
-    let x = Inside::Propose { ticket: 1, bytes: b"x".as_slice().into() };
+    let x = Inside::Propose { ticket: 1, proposal: Proposal::Commands(b"x".as_slice().into()) };
     tell(&mut proposer, 1, Message::Inside(x));
 
     // Phase 1b: two of three promise, and have accepted nothing yet.

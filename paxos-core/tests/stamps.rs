@@ -3,7 +3,7 @@
 
 use paxos_core::{
     AcceptorMessage, Ballot, Batch, Configurations, Effect, Input, Inside, Learner, LearnerMessage,
-    LearnerOptions, Membership, Message, NodeId, Promise, Proposer, ProposerMessage,
+    LearnerOptions, Membership, Message, NodeId, Promise, Proposal, Proposer, ProposerMessage,
     ProposerOptions, Record, Recovered, Restored, Role, Slot, Time, Value,
 };
 
@@ -29,7 +29,8 @@ fn advance(leader: &mut Proposer, now: u64, next: u64, clock: u64) {
 
 /// The stamp of a batch that is proposed now.
 fn stamp(leader: &mut Proposer, now: u64) -> Option<Time> {
-    let propose = Inside::Propose { ticket: now, bytes: b"x".as_slice().into() };
+    let propose =
+        Inside::Propose { ticket: now, proposal: Proposal::Commands(b"x".as_slice().into()) };
     let effects = hear(leader, now, 1, Message::Inside(propose));
     effects.iter().find_map(|effect| match effect {
         Effect::Send(envelope) => match &envelope.message {

@@ -4,7 +4,8 @@
 use paxos_core::{
     Acceptor, AcceptorMessage, Archive, ArchiveOptions, Ballot, Configurations, Elector, Heartbeat,
     HeartbeatOptions, HeartbeatPolicy, Input, Inside, LeadershipMessage, Manifest, Membership,
-    Message, NodeId, Promise, Proposer, ProposerMessage, ProposerOptions, Role, Slot, Status, Time,
+    Message, NodeId, Promise, Proposal, Proposer, ProposerMessage, ProposerOptions, Role, Slot,
+    Status, Time,
 };
 
 const ME: NodeId = NodeId(1);
@@ -50,8 +51,8 @@ fn a_proposer_tells_how_many_slots_are_on_their_way() {
         hear(&mut proposer, 0, node, Message::Proposer(ProposerMessage::Promise(page)));
     }
     for ticket in 0..2 {
-        let bytes = b"x".as_slice().into();
-        hear(&mut proposer, 0, ME, inside(Inside::Propose { ticket, bytes }));
+        let proposal = Proposal::Commands(b"x".as_slice().into());
+        hear(&mut proposer, 0, ME, inside(Inside::Propose { ticket, proposal }));
     }
     assert_eq!(status(&proposer).in_flight, 3, "the first slot of a leadership too");
 }

@@ -3,8 +3,9 @@
 use paxos_core::acceptor::Answer;
 use paxos_core::batch::{BATCH_MAX, COMMAND_MAX, Commands, Entry};
 use paxos_core::{
-    Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, NodeId, Operation, Origin, Outcome,
-    Record, Recovered, Rejection, Replica, SessionId, SessionLimits, Slot, Time, Value,
+    Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, Configurations, Membership, NodeId,
+    Operation, Origin, Outcome, Record, Recovered, Rejection, Replica, SessionId, SessionLimits,
+    Slot, Time, Value,
 };
 
 use crate::sum::Sum;
@@ -41,8 +42,13 @@ fn cli6_what_fits_into_a_command_can_be_passed_on() {
 }
 
 const SESSIONS_MAX: u64 = 3;
-const LIMITS: SessionLimits =
-    SessionLimits { max: SESSIONS_MAX, idle: std::time::Duration::from_secs(60) };
+
+/// A replica of a cluster of one node that keeps few sessions.
+fn replica() -> Replica<Sum> {
+    let membership = Membership::of_voters([(NodeId(1), "n1:1".to_owned())]).unwrap();
+    let sessions = SessionLimits { max: SESSIONS_MAX, ..membership.sessions };
+    Replica::new(Configurations::genesis(Membership { sessions, ..membership }))
+}
 
 /// Has a replica apply one operation of a client in the next slot.
 fn apply(replica: &mut Replica<Sum>, identity: &str, operation: Operation) -> Outcome {
@@ -53,7 +59,7 @@ fn apply(replica: &mut Replica<Sum>, identity: &str, operation: Operation) -> Ou
         entries: vec![Entry { identity: 0, operation }],
     };
     let batch = Batch { stamp: Time(slot.0), bytes: commands.encode() };
-    replica.apply(slot, &Value::Commands(batch), LIMITS).outcomes.remove(0)
+    replica.apply(slot, &Value::Commands(batch)).outcomes.remove(0)
 }
 
 fn open(replica: &mut Replica<Sum>, identity: &str) -> SessionId {
@@ -65,7 +71,7 @@ fn open(replica: &mut Replica<Sum>, identity: &str) -> SessionId {
 
 #[test]
 fn d11_a_late_copy_of_an_ended_sessions_command_finds_nobody_under_its_name() {
-    let mut replica = Replica::<Sum>::new();
+    let mut replica = replica();
     let first = open(&mut replica, "client/ada");
     let add = |session| {
         let command = postcard::to_stdvec(&5u64).unwrap().into();

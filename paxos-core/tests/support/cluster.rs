@@ -12,8 +12,8 @@ use bytes::Bytes;
 use paxos_core::{
     Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Configurations, Effect, Elector, Envelope,
     HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner, LearnerOptions, Membership, Message,
-    NodeId, Persist, Proposer, ProposerMessage, ProposerOptions, Random, Record, Recovered,
-    Restored, Role, RoleKind, Slot, Status, Time, Value, receivers,
+    NodeId, Persist, Proposal, Proposer, ProposerMessage, ProposerOptions, Random, Record,
+    Recovered, Restored, Role, RoleKind, Slot, Status, Time, Value, receivers,
 };
 
 /// A story that makes more events than this in one go is stuck in one moment.
@@ -35,6 +35,8 @@ pub enum Fate {
 pub struct Cluster {
     pub now: Time,
     genesis: Configurations,
+    /// Every membership that there ever was.
+    governing: BTreeMap<Slot, Membership>,
     nodes: BTreeMap<NodeId, Node>,
     flying: Vec<Envelope>,
     cuts: BTreeSet<(NodeId, NodeId)>,
@@ -103,6 +105,7 @@ impl Cluster {
         let membership = Membership::of_voters(addresses).unwrap().with_alpha(16).unwrap();
         let mut cluster = Cluster {
             now: Time(0),
+            governing: BTreeMap::from([(Slot::FIRST, membership.clone())]),
             genesis: Configurations::genesis(membership),
             nodes: nodes.clone().map(|node| (node, Node { governed, ..Node::default() })).collect(),
             flying: Vec::new(),
@@ -116,6 +119,12 @@ impl Cluster {
         };
         nodes.for_each(|node| cluster.restart(node.0));
         cluster
+    }
+
+    /// The membership that governs a slot.
+    fn membership(&self, slot: Slot) -> &Membership {
+        let governing = self.governing.range(..=slot).next_back();
+        governing.map(|(_, membership)| membership).expect("genesis governs")
     }
 
     fn node(&mut self, node: u64) -> &mut Node {
@@ -191,7 +200,8 @@ impl Cluster {
     pub fn propose(&mut self, node: u64, batch: &str) -> u64 {
         let bytes = Bytes::copy_from_slice(batch.as_bytes());
         let ticket = self.ticket(bytes.clone());
-        self.tell(node, Inside::Propose { ticket, bytes });
+        let proposal = Proposal::Commands(bytes);
+        self.tell(node, Inside::Propose { ticket, proposal });
         ticket
     }
 
@@ -385,7 +395,7 @@ impl Cluster {
         self.sent.push(envelope.clone());
         if let Message::Acceptor(AcceptorMessage::Accept { ballot, slot, .. }) = envelope.message {
             let promises = self.promised.get(&ballot).into_iter().flatten();
-            let quorums = &self.genesis.at(slot).quorums;
+            let quorums = &self.membership(slot).quorums;
             assert!(quorums.is_phase1(promises), "phase 1 was skipped: {envelope}");
         }
         if !self.cuts.contains(&(envelope.from, envelope.to)) {
@@ -446,6 +456,11 @@ impl Cluster {
             Effect::Restore { .. } | Effect::ReadPiece { .. } | Effect::KeepPiece { .. } => {
                 panic!("{node} has a snapshot, and these stories have none");
             }
+            Effect::Governed(governance) => {
+                let (from, newest) = governance.configurations.newest();
+                let known = self.governing.entry(*from).or_insert_with(|| newest.clone());
+                assert_eq!(known, newest, "{node} has another membership from {from} on");
+            }
             Effect::Led(_) => {}
         }
     }
@@ -457,7 +472,8 @@ impl Cluster {
         let (known, voters) = self.votes.entry((*slot, *ballot)).or_insert_with(empty);
         assert_eq!(known, value, "{ballot} proposed two values for {slot}");
         voters.insert(node);
-        if self.genesis.at(*slot).quorums.is_phase2(&*voters) {
+        let voters = voters.clone();
+        if self.membership(*slot).quorums.is_phase2(&voters) {
             let first = self.chosen.entry(*slot).or_insert_with(|| value.clone());
             assert_eq!(first, value, "{slot} has two chosen values");
         }

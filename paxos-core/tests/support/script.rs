@@ -6,8 +6,8 @@ use bytes::Bytes;
 use paxos_core::message::{AcceptedValue, Resignation};
 use paxos_core::{
     AcceptorMessage, ArchiveMessage, Ballot, Batch, Configurations, Heartbeat, Inside,
-    LeadershipMessage, LearnerMessage, Manifest, Message, NodeId, Promise, ProposerMessage, Record,
-    Restored, Slot, Time, Value,
+    LeadershipMessage, LearnerMessage, Manifest, Message, NodeId, Promise, Proposal,
+    ProposerMessage, Record, Restored, Slot, Time, Value,
 };
 
 /// The words of one line, taken one after the other.
@@ -268,7 +268,7 @@ impl<'a> Words<'a> {
                 let Value::Commands(Batch { bytes, .. }) = value else {
                     panic!("only batches are proposed, in: {}", self.line);
                 };
-                Inside::Propose { ticket, bytes }
+                Inside::Propose { ticket, proposal: Proposal::Commands(bytes) }
             }
             "read" => Inside::Read { ticket: self.number() },
             "stamped" => Inside::Stamped { ticket: self.number(), next: self.slot() },
