@@ -78,7 +78,7 @@ async fn greet(
         cluster: shared.hello.cluster,
         node: shared.hello.node,
         leader: shared.service.welcome(),
-        addresses: shared.addresses.clone(),
+        addresses: shared.addresses(),
         requests: shared.limits.requests_per_connection as u64,
     };
     line.outbox.push(line.codec, &[welcome], CLIENT_FRAME_MAX).ok()?;

@@ -23,6 +23,7 @@ use crate::credentials::Credentials;
 use crate::identity::Role;
 use crate::limits::Limits;
 use crate::link::Link;
+use crate::links::{self, Links};
 use crate::lock::lock;
 use crate::network::{Entropy, Network};
 use crate::protocol::{Hello, VERSION};
@@ -109,7 +110,7 @@ pub(crate) struct Shared {
     pub(crate) hello: Hello,
     pub(crate) codec: Codec,
     pub(crate) limits: Limits,
-    pub(crate) addresses: BTreeMap<NodeId, String>,
+    addresses: Mutex<BTreeMap<NodeId, String>>,
     pub(crate) service: Arc<dyn Service>,
     pub(crate) quic: quinn::Endpoint,
     pub(crate) dialing: ClientConfig,
@@ -176,7 +177,7 @@ impl Endpoint {
             hello,
             codec: config.codec,
             limits: config.limits,
-            addresses: config.addresses,
+            addresses: Mutex::new(config.addresses),
             service: config.service,
             quic,
             dialing,
@@ -204,9 +205,12 @@ impl Endpoint {
     /// Dials a peer and keeps dialing, until every clone of the link is dropped or the endpoint
     /// closed. One link a peer; for a new address, drop the old link.
     pub fn link(&self, peer: NodeId, address: String) -> Link {
-        let nudge = Arc::new(Notify::new());
-        lock(&self.shared.nudges).insert(peer, nudge.clone());
-        Link::open(self.shared.clone(), peer, address, nudge)
+        links::dial(&self.shared, peer, address)
+    }
+
+    /// The links to all others, none at first.
+    pub fn links(&self) -> Links {
+        Links::new(&self.shared)
     }
 
     /// What was refused or dropped so far.
@@ -262,6 +266,28 @@ impl Shared {
         // The peer is there: a link to it that is waiting need not wait longer.
         if let Some(nudge) = lock(&self.nudges).get(&peer) {
             nudge.notify_waiters();
+        }
+    }
+
+    /// Where the nodes can be reached, for clients.
+    pub(crate) fn addresses(&self) -> BTreeMap<NodeId, String> {
+        lock(&self.addresses).clone()
+    }
+
+    /// Clients are told these addresses from now on.
+    pub(crate) fn advertise(&self, addresses: BTreeMap<NodeId, String>) {
+        *lock(&self.addresses) = addresses;
+    }
+
+    /// Whoever waits to dial a peer is to be told when that peer dials us.
+    pub(crate) fn expect(&self, peer: NodeId, nudge: Arc<Notify>) {
+        lock(&self.nudges).insert(peer, nudge);
+    }
+
+    /// Closes the connection of a peer.
+    pub(crate) fn hang_up(&self, peer: NodeId, reason: Close) {
+        if let Some(connection) = lock(&self.peers).remove(&peer) {
+            reason.apply(&connection);
         }
     }
 

@@ -28,7 +28,7 @@
 //! |---|---|
 //! | who is who | [`identity`], [`certs`], [`credentials`], [`tls`] |
 //! | what is said | [`protocol`], [`codec`], [`frame`] |
-//! | nodes | [`endpoint`], [`link`], [`service`], [`limits`], [`dial`], [`counts`], [`network`] |
+//! | nodes | [`endpoint`], [`link`], [`links`], [`service`], [`limits`], [`dial`], [`counts`], [`network`] |
 //! | clients | [`client`] |
 //! | files | [`cluster_file`], [`settings`], [`duration`] |
 //!
@@ -70,6 +70,7 @@ pub mod identity;
 mod inbound;
 pub mod limits;
 pub mod link;
+pub mod links;
 mod lock;
 pub mod network;
 mod outbox;
@@ -90,5 +91,6 @@ pub use endpoint::{BindError, Endpoint, EndpointConfig};
 pub use identity::{Identity, IdentityError, Role};
 pub use limits::Limits;
 pub use link::Link;
+pub use links::Links;
 pub use network::{Entropy, Network, Sockets};
 pub use service::{Caller, Replies, Service};
