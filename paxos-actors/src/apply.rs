@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
-use paxos_core::{Applied, Backlog, Configurations, Replica, Slot, StateMachine, Value};
+use paxos_core::{Applied, Backlog, Replica, Slot, StateMachine, Value};
 
 use crate::failure::Failure;
 use crate::messages::{AppliedBatch, Ask, Decided, Decision, GatewayInput, Halt, Shelve};
@@ -18,7 +18,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Applies what is chosen, in order, and answers queries about the result.
 pub struct ApplyActor<S: StateMachine> {
     replica: Replica<S>,
-    configurations: Configurations,
     backlog: Backlog,
     arrivals: Arrivals<S>,
     waiting: BTreeMap<Slot, Vec<Ask>>,
@@ -28,23 +27,16 @@ pub struct ApplyActor<S: StateMachine> {
 impl<S: StateMachine> ApplyActor<S> {
     /// The actor of a replica that has applied what the log said, and of what of it is in no
     /// snapshot yet.
-    pub fn new(
-        replica: Replica<S>,
-        backlog: Backlog,
-        configurations: Configurations,
-        arrivals: Arrivals<S>,
-        wires: Wires,
-    ) -> Self {
+    pub fn new(replica: Replica<S>, backlog: Backlog, arrivals: Arrivals<S>, wires: Wires) -> Self {
         let waiting = BTreeMap::new();
-        ApplyActor { replica, configurations, backlog, arrivals, waiting, wires }
+        ApplyActor { replica, backlog, arrivals, waiting, wires }
     }
 
     /// Applies a slot; answers the batch in it, if this run of this node has made it.
     fn apply(&mut self, slot: Slot, value: &Value) -> Option<AppliedBatch> {
-        let limits = self.configurations.at(slot).sessions;
         self.wires.show(&Shown::Applied { slot, value });
-        let Applied { origin, outcomes } = self.replica.apply(slot, value, limits);
-        self.backlog.add(slot, value);
+        let Applied { origin, outcomes } = self.replica.apply(slot, value);
+        self.backlog.add(slot, value, self.replica.configurations());
         let (me, run) = (self.wires.me, self.wires.incarnation);
         let origin = origin.filter(|origin| origin.node == me && origin.incarnation == run)?;
         Some(AppliedBatch { origin, outcomes })

@@ -1,6 +1,6 @@
 //! Why a node had to stop by itself.
 
-use paxos_core::{NodeId, RestoreError};
+use paxos_core::{NodeId, RestoreError, Slot};
 use paxos_net::protocol::PeerRefusal;
 use thiserror::Error;
 
@@ -27,6 +27,17 @@ pub enum Failure {
         /// Why.
         refusal: PeerRefusal,
     },
+    /// The cluster goes on without this node.
+    #[error(
+        "node {} was removed from the cluster by the membership that governs from slot {from} on; \
+         its id is never used again, and its folder can be deleted", node.0
+    )]
+    Removed {
+        /// This node.
+        node: NodeId,
+        /// The first slot of the membership without it.
+        from: Slot,
+    },
     /// An actor ended unasked; its state is gone, and going on would be amnesia.
     #[error("the {0} stopped unasked: the log of the process should say why; restart the node")]
     Actor(&'static str),
@@ -37,7 +48,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Log(_) | Failure::Snapshot(_) | Failure::Restore(_) => 74,
-            Failure::Refused { .. } => 78,
+            Failure::Refused { .. } | Failure::Removed { .. } => 78,
             Failure::Actor(_) => 70,
         }
     }

@@ -2,6 +2,7 @@
 //! finds no room is refused or dropped and counted, never queued without bound.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,9 +54,10 @@ impl Ingress {
 }
 
 impl Service for Ingress {
-    fn meet(&self, hello: Hello) -> oneshot::Receiver<Result<(), PeerRefusal>> {
+    fn meet(&self, hello: Hello, from: SocketAddr) -> oneshot::Receiver<Result<(), PeerRefusal>> {
         let (answer, answered) = oneshot::channel();
-        match self.acquaint(&hello) {
+        let Some(roster) = self.wires.roster.get() else { return answered };
+        match roster.meet(hello.node, from).and_then(|()| self.acquaint(&hello)) {
             Err(refusal) => {
                 tracing::warn!(%refusal, "a peer was refused");
                 // The connection may be gone.

@@ -65,6 +65,7 @@ pub mod messages;
 mod node;
 pub mod observer;
 mod role;
+mod roster;
 mod shelf;
 mod wiring;
 

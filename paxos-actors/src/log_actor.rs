@@ -330,7 +330,7 @@ mod tests {
             shelf: nobody.clone().recipient(),
             gateway: nobody.recipient(),
             halts: Vec::new(),
-            links: OnceLock::new(),
+            roster: OnceLock::new(),
             failures: unbounded_channel().0,
             stopping: AtomicBool::new(false),
             writing: AtomicUsize::new(0),

@@ -11,7 +11,7 @@ use actix::{AsyncContext, Context};
 use paxos_core::{
     Acceptor, AcceptorOptions, Archive, ArchiveOptions, Backlog, Configurations, Elector, Envelope,
     HeartbeatOptions, HeartbeatPolicy, Inside, Learner, LearnerOptions, Message, NodeId, Proposer,
-    ProposerOptions, Replica, RestoreError, Restored, Role, RoleKind, Slot, StateMachine,
+    ProposerOptions, Replica, RestoreError, Role, RoleKind, Slot, StateMachine,
 };
 use paxos_net::protocol::Consistency;
 use paxos_net::{
@@ -34,6 +34,7 @@ use crate::log_actor::{LogActor, Writes};
 use crate::messages::Halt;
 use crate::observer::Observer;
 use crate::role::RoleActor;
+use crate::roster::Roster;
 use crate::shelf::{Arrivals, Shelf, ShelfActor};
 use crate::wiring::{RoleAddress, Wires, Wiring};
 
@@ -243,7 +244,7 @@ impl<S: StateMachine> Contexts<S> {
                 apply.recipient(),
                 self.log.address().recipient(),
             ],
-            links: OnceLock::new(),
+            roster: OnceLock::new(),
             failures,
             stopping: AtomicBool::new(false),
             writing: AtomicUsize::new(0),
@@ -286,14 +287,14 @@ impl<S: StateMachine> Node<S> {
 
         let keep = cluster.snapshots.keep as usize;
         let mut snapshots = Snapshots::open(snapshots, cluster.cluster, keep)?;
-        let mut replica = restore::<S>(&mut snapshots, recovered.trimmed)?;
-        let next = replica.applied().next();
-        let restored = Restored { next, clock: replica.time(), configurations: genesis.clone() };
+        let mut replica = restore::<S>(&mut snapshots, recovered.trimmed, genesis.clone())?;
+        let restored = replica.restored();
+        let next = restored.next;
         let learner = Learner::recover(me, LearnerOptions::default(), restored, &recovered);
         let mut backlog = Backlog::new(cluster.snapshots.every_bytes, snapshots.bytes());
         for (slot, value) in learner.chosen(next) {
-            replica.apply(slot, value, genesis.at(slot).sessions);
-            backlog.add(slot, value);
+            replica.apply(slot, value);
+            backlog.add(slot, value, replica.configurations());
         }
         let leadership = heartbeat_options(&cluster);
         let proposer = proposer_options(&leadership);
@@ -323,10 +324,9 @@ impl<S: StateMachine> Node<S> {
             address: address.clone(),
             reason: error.to_string(),
         })?;
-        let others = cluster.nodes.iter().filter(|(node, _)| **node != me);
-        let links = others.map(|(node, address)| (*node, endpoint.link(*node, address.clone())));
-        if wires.links.set(links.collect()).is_err() {
-            unreachable!("the links of a node are made once, here");
+        let roster = Roster::new(me, endpoint.links(), &cluster.nodes, learner.governance());
+        if wires.roster.set(roster).is_err() {
+            unreachable!("the roster of a node is made once, here");
         }
 
         // Whatever can fail comes before the first actor runs.
@@ -358,10 +358,10 @@ impl<S: StateMachine> Node<S> {
         let archive = Archive::new(me, ArchiveOptions::default());
         contexts.archive.run(RoleActor::new("archive", archive, wires.clone()));
         contexts.shelf.run(shelf);
-        contexts.apply.run(ApplyActor::new(replica, backlog, genesis, arrivals, wires.clone()));
+        contexts.apply.run(ApplyActor::new(replica, backlog, arrivals, wires.clone()));
         contexts.gateway.run(GatewayActor::new(
             gateway,
-            address.clone(),
+            (address.clone(), identity.genesis),
             applied,
             leader,
             wires.clone(),
@@ -428,8 +428,9 @@ impl<S: StateMachine> Node<S> {
 fn restore<S: StateMachine>(
     snapshots: &mut Snapshots,
     trimmed: Slot,
+    genesis: Configurations,
 ) -> Result<Replica<S>, StartError> {
-    let replica = Replica::behind(snapshots.newest()?.as_deref())?;
+    let replica = Replica::behind(snapshots.newest()?.as_deref(), genesis)?;
     snapshots.reaches(trimmed)?;
     Ok(replica)
 }

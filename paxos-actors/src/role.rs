@@ -52,6 +52,7 @@ impl<R: Role + Unpin + 'static> RoleActor<R> {
                     self.wires.show(&Shown::Led(&change));
                     notices.push(Notice::Led(change));
                 }
+                Effect::Governed(governance) => self.wires.govern(governance),
             }
         }
         self.wires.dispatch(sends);

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use actix::{Actor, ActorContext, Context, Handler};
 use bytes::Bytes;
 use paxos_core::{
-    ArchiveMessage, Configurations, Envelope, Inside, Manifest, Message, NodeId, Replica, Restored,
-    Slot, StateMachine, Value,
+    ArchiveMessage, Configurations, Envelope, Inside, Manifest, Message, NodeId, Replica, Slot,
+    StateMachine, Value,
 };
 
 use crate::failure::Failure;
@@ -48,7 +48,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Does the work, wherever it is done.
 pub struct Shelf<S: StateMachine> {
     snapshots: Snapshots,
-    configurations: Configurations,
+    genesis: Configurations,
     arrivals: Arrivals<S>,
     wires: Wires,
 }
@@ -57,11 +57,11 @@ impl<S: StateMachine> Shelf<S> {
     /// A shelf with these snapshots.
     pub fn new(
         snapshots: Snapshots,
-        configurations: Configurations,
+        genesis: Configurations,
         arrivals: Arrivals<S>,
         wires: Wires,
     ) -> Self {
-        Shelf { snapshots, configurations, arrivals, wires }
+        Shelf { snapshots, genesis, arrivals, wires }
     }
 
     fn work(&mut self, job: Shelve) -> Result<(), Failure> {
@@ -75,9 +75,10 @@ impl<S: StateMachine> Shelf<S> {
     /// Makes a snapshot of the one before and what was applied since.
     fn make(&mut self, values: &[(Slot, Value)]) -> Result<(), Failure> {
         let previous = self.snapshots.newest()?;
+        let genesis = self.genesis.clone();
         let (upto, state) =
-            Replica::<S>::next_snapshot(previous, values, |replica, slot, value| {
-                replica.apply(slot, value, self.configurations.at(slot).sessions);
+            Replica::<S>::next_snapshot(previous, genesis, values, |replica, slot, value| {
+                replica.apply(slot, value);
             })?;
         self.snapshots.save(upto, &state)?;
         tracing::info!(%upto, bytes = state.len(), "snapshot saved");
@@ -122,12 +123,11 @@ impl<S: StateMachine> Shelf<S> {
                     }
                 };
                 self.snapshots.store()?;
-                let (next, clock) = (replica.applied().next(), replica.time());
+                let restored = replica.restored();
                 tracing::info!(%upto, bytes = state.len(), "snapshot fetched");
-                lock(&self.arrivals).insert(next, replica);
+                lock(&self.arrivals).insert(restored.next, replica);
                 self.tell_stored();
-                let configurations = self.configurations.clone();
-                self.tell(Inside::Restored(Restored { next, clock, configurations }));
+                self.tell(Inside::Restored(restored));
             }
         }
         Ok(())

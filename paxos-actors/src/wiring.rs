@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use actix::Recipient;
-use paxos_core::{Envelope, Message, NodeId, RoleKind, receivers};
-use paxos_net::Link;
+use paxos_core::{Envelope, Governance, Message, NodeId, RoleKind, receivers};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::messages::{Ask, Decided, Deliver, Describe, GatewayInput, Halt, Shelve, Write};
 use crate::observer::{Observer, Shown};
+use crate::roster::Roster;
 
 /// Bytes that may wait for the log; beyond them the node drops what is addressed to its acceptor.
 pub const WRITE_QUEUE_MAX: usize = 32 << 20;
@@ -42,8 +42,8 @@ pub struct Wiring {
     pub gateway: Recipient<GatewayInput>,
     /// Every actor, to stop it.
     pub halts: Vec<Recipient<Halt>>,
-    /// The links to the other nodes; set once the endpoint is there.
-    pub links: OnceLock<BTreeMap<NodeId, Link>>,
+    /// Who takes part, and the links to them; set once the endpoint is there.
+    pub roster: OnceLock<Roster>,
     /// Where the end of the node is reported.
     pub failures: UnboundedSender<Failure>,
     /// The node is being stopped: actors may end.
@@ -77,8 +77,8 @@ impl Wiring {
             let Envelope { from, to, message } = envelope;
             if to == self.me {
                 sort(&mut inside, from, message);
-            } else if let Some(link) = self.links.get().and_then(|links| links.get(&to)) {
-                link.send(&message);
+            } else if let Some(roster) = self.roster.get() {
+                roster.links.send(to, &message);
             }
         }
         for (role, batch) in inside {
@@ -112,6 +112,13 @@ impl Wiring {
     pub fn show(&self, shown: &Shown<'_>) {
         if let Some(observer) = &self.observer {
             observer(shown);
+        }
+    }
+
+    /// The memberships have changed, or the newest has settled.
+    pub fn govern(&self, governance: Governance) {
+        if let Some(Err(failure)) = self.roster.get().map(|roster| roster.govern(governance)) {
+            self.fail(failure);
         }
     }
 

@@ -171,7 +171,7 @@ impl Membership {
             .map(|(node, address)| (node, Member { role: MemberRole::Voter, address }))
             .collect();
         let quorums = Quorums::majority(members.keys().copied())?;
-        let next_id = NodeId(members.keys().last().map_or(1, |last| last.0 + 1));
+        let next_id = NodeId(members.keys().last().map_or(1, |last| last.0.saturating_add(1)));
         Ok(Membership {
             members,
             next_id,
@@ -212,7 +212,7 @@ impl Membership {
         }
         let mut next = self.clone();
         next.members.insert(self.next_id, Member { role, address });
-        next.next_id = NodeId(self.next_id.0 + 1);
+        next.next_id = NodeId(self.next_id.0.saturating_add(1));
         next.with_quorums_of_its_acceptors()
     }
 

@@ -60,7 +60,7 @@ impl Rejection {
     /// session has ended since, or has gone on to later commands.
     pub fn may_have_run(&self) -> bool {
         match self {
-            Rejection::SessionExpired { .. } => true,
+            Rejection::SessionExpired { .. } | Rejection::Change(_) => true,
             Rejection::BadSequence { expected, found, .. } => found < expected,
             _ => false,
         }

@@ -34,6 +34,8 @@ impl Close {
     pub(crate) const NONSENSE: Close = Close { code: 265, words: "frames that cannot be decoded" };
     pub(crate) const STALLED: Close =
         Close { code: 267, words: "a request did not arrive in time" };
+    pub(crate) const REMOVED: Close =
+        Close { code: 268, words: "the node was removed from the cluster" };
     pub(crate) const SLOW: Close = Close { code: 266, words: "responses are not read" };
 
     /// Closes the connection. Both sides forget what was on its way.

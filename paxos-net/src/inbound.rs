@@ -74,7 +74,10 @@ async fn meet(
     let hello: Hello = codec.decode(&frame).map_err(|_| None)?;
     let run = hello.incarnation;
     let verdict = match examine(&shared.hello, &hello, from) {
-        Ok(()) => shared.service.meet(hello).await.unwrap_or(Err(PeerRefusal::NotReady)),
+        Ok(()) => {
+            let met = shared.service.meet(hello, connection.remote_address());
+            met.await.unwrap_or(Err(PeerRefusal::NotReady))
+        }
         Err(refusal) => Err(refusal),
     };
     let answer = match &verdict {

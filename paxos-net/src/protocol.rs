@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use paxos_core::value::payload;
-use paxos_core::{ClusterId, NodeId, Operation, Outcome, Rejection, Slot, Status};
+use paxos_core::{ClusterId, Membership, NodeId, Operation, Outcome, Rejection, Slot, Status};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -101,7 +101,10 @@ pub enum PeerRefusal {
         incarnation: u64,
     },
     /// The node was removed from the cluster.
-    #[error("node {node} was removed from the cluster: add a new node with a new id instead")]
+    #[error(
+        "node {} was removed from the cluster, and its id is never used again: delete its folder, \
+         or add a new node with `members add`", node.0
+    )]
     Removed {
         /// The node.
         node: NodeId,
@@ -169,10 +172,26 @@ pub enum Call {
         /// How new the state must be.
         consistency: Consistency,
     },
+    /// To have the membership changed. Only an admin may ask so.
+    Reconfigure {
+        /// From where the membership governs that the change was made from.
+        base: Slot,
+        /// What shall govern.
+        membership: Box<Membership>,
+    },
+    /// Who takes part.
+    Members,
     /// How the node is.
     Status,
     /// Nothing: whether the node is there. Its endpoint answers at once.
     Ping,
+}
+
+impl Call {
+    /// Whether it asks for a place in the log.
+    pub fn is_logged(&self) -> bool {
+        matches!(self, Call::Operate(_) | Call::Reconfigure { .. })
+    }
 }
 
 /// How new the state must be that a query reads.
@@ -212,6 +231,8 @@ pub enum Response {
         #[serde(with = "payload")]
         answer: Bytes,
     },
+    /// Who takes part.
+    Members(Box<MembersReport>),
     /// How the node is.
     Status(Box<NodeReport>),
     /// It certainly had no effect.
@@ -280,6 +301,22 @@ impl Unavailable {
             }
         }
     }
+}
+
+/// Who takes part, as a node knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembersReport {
+    /// The membership that the cluster was bootstrapped with: what a new node is formatted with.
+    pub genesis: Membership,
+    /// From where the newest membership governs.
+    pub from: Slot,
+    /// The newest membership.
+    pub membership: Membership,
+    /// Whether it governs, and its members hold everything from before it in snapshots: nobody else
+    /// is needed any more.
+    pub settled: bool,
+    /// The first slot that the node does not know to be chosen.
+    pub next: Slot,
 }
 
 /// How a node is.

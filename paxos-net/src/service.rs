@@ -1,6 +1,7 @@
 //! What an endpoint hands what it receives to.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use paxos_core::{Message, NodeId};
@@ -11,10 +12,10 @@ use crate::protocol::{ClientRequest, ClientResponse, Hello, PeerRefusal, Relay};
 /// The node behind an endpoint. Every method must return at once: it is called by the tasks that
 /// read from the network.
 pub trait Service: Send + Sync + 'static {
-    /// Decides on a peer whose certificate, cluster, genesis and version are right. What the
-    /// decision must remember is durable before it is sent; if the sender is dropped, the peer is
-    /// told to try again.
-    fn meet(&self, hello: Hello) -> oneshot::Receiver<Result<(), PeerRefusal>>;
+    /// Decides on a peer whose certificate, cluster, genesis and version are right, and which has
+    /// dialed from this address. What the decision must remember is durable before it is sent; if
+    /// the sender is dropped, the peer is told to try again.
+    fn meet(&self, hello: Hello, from: SocketAddr) -> oneshot::Receiver<Result<(), PeerRefusal>>;
 
     /// Messages of a peer, in the order in which they arrived on one lane.
     fn messages(&self, from: NodeId, messages: Vec<Message>);
@@ -31,8 +32,9 @@ pub trait Service: Send + Sync + 'static {
     /// Our link to a peer came up or went down.
     fn link_changed(&self, peer: NodeId, up: bool);
 
-    /// A peer refused us. Of the reasons, [`PeerRefusal::OlderIncarnation`] and
-    /// [`PeerRefusal::IdentityTaken`] mean that this node must not go on.
+    /// A peer refused us. Of the reasons, [`PeerRefusal::OlderIncarnation`],
+    /// [`PeerRefusal::IdentityTaken`] and [`PeerRefusal::Removed`] mean that this node must not go
+    /// on.
     fn refused(&self, by: NodeId, refusal: PeerRefusal);
 }
 

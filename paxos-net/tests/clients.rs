@@ -9,16 +9,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use paxos_core::{NodeId, Rejection, Replica, SessionId, Slot};
+use paxos_core::{NodeId, Rejection, SessionId, Slot};
 use paxos_net::client::{Client, ClientError};
 use paxos_net::codec::Codec;
 use paxos_net::protocol::{ClientResponse, Consistency, Refused, Response, Unavailable};
-use support::{Mood, Stub, Sum, World, address, bind_again, encoded, until};
+use support::{Mood, Stub, Sum, World, address, bind_again, encoded, replica, until};
 use tokio::task::JoinSet;
 
 /// Nodes 1, 2 and 3 with one state machine behind them.
 fn three(world: &World) -> (Vec<Arc<Stub>>, Vec<paxos_net::endpoint::Endpoint>) {
-    let replica = Arc::new(Mutex::new(Replica::new()));
+    let replica = Arc::new(Mutex::new(replica()));
     let stubs: Vec<_> = (1..=3).map(|node| Stub::sharing(node, replica.clone())).collect();
     let endpoints = stubs.iter().map(|stub| world.endpoint(stub)).collect();
     (stubs, endpoints)
@@ -219,7 +219,7 @@ async fn too_long_a_command_and_nonsense_are_refused() {
 #[tokio::test]
 async fn a_client_survives_the_restart_of_the_only_node() {
     let world = World::new();
-    let replica = Arc::new(Mutex::new(Replica::new()));
+    let replica = Arc::new(Mutex::new(replica()));
     let stub = Stub::sharing(1, replica.clone());
     let endpoint = world.endpoint(&stub);
     let place = endpoint.local_addr().unwrap();

@@ -11,7 +11,7 @@ use paxos_core::message::{AcceptedValue, Promise};
 use paxos_core::{
     AcceptorMessage, AcceptorOptions, ArchiveMessage, Ballot, Batch, ClusterId, Heartbeat,
     LeadershipMessage, LearnerMessage, LearnerOptions, Manifest, Membership, Message, NodeId,
-    Operation, Outcome, ProposerMessage, Reconfigure, SessionId, Slot, Time, Value,
+    Operation, Origin, Outcome, ProposerMessage, Reconfigure, SessionId, Slot, Time, Value,
 };
 use paxos_net::codec::Codec;
 use paxos_net::frame::{self, CLIENT_FRAME_MAX, PEER_FRAME_MAX};
@@ -44,7 +44,9 @@ fn values() -> impl Strategy<Value = Value> {
         (slots(), prop::collection::btree_map(any::<u64>().prop_map(NodeId), ".{0,20}", 1..4))
             .prop_map(|(base, addresses)| {
                 let membership = Membership::of_voters(addresses).unwrap();
-                Value::Reconfigure(Box::new(Reconfigure { base, membership }))
+                let origin = Origin { node: NodeId(1), incarnation: 2, number: 3 };
+                let by = "admin/ada".to_owned();
+                Value::Reconfigure(Box::new(Reconfigure { base, membership, origin, by }))
             }),
     ]
 }

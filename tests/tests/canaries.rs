@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use paxos_actors::log::{Disk, MemoryDisk};
 use paxos_core::{
-    Applied, Effect, Input, NodeId, Recovered, Replica, Role, RoleKind, SessionLimits, Slot, Time,
-    Value,
+    Applied, Effect, Input, NodeId, Recovered, Replica, Role, RoleKind, Slot, Time, Value,
 };
 use paxos_tests::canaries::{Against, Canary, How, all};
 use paxos_tests::simulation::{Actor, Plan, Plant, Sound, Sum, run, run_planted};
@@ -56,10 +55,9 @@ impl Plant for Idle {
         replica: &mut Replica<Sum>,
         slot: Slot,
         value: &Value,
-        limits: SessionLimits,
     ) -> Applied {
         self.applied += 1;
-        replica.apply(slot, value, limits)
+        replica.apply(slot, value)
     }
 }
 

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use paxos_core::batch::{COMMAND_MAX, Commands, Entry};
-use paxos_core::{NodeId, Operation, Origin, Outcome, Rejection, Slot, Time};
-use paxos_net::Caller;
+use paxos_core::batch::COMMAND_MAX;
+use paxos_core::{NodeId, Operation, Origin, Outcome, Proposal, Rejection, Slot, Time};
 use paxos_net::protocol::{
     Call, ClientRequest, ClientResponse, Consistency, Forwarded, Refused, Relay, Response,
     Unavailable,
 };
+use paxos_net::{Caller, is_admin};
 
+use super::gathering::gather;
 use super::pending::{Asker, Pending};
 use crate::messages::{AppliedBatch, Ask, Notice};
 
@@ -48,8 +49,8 @@ impl Default for GatewayOptions {
 /// What the desk wants done.
 #[derive(Debug)]
 pub enum Order {
-    /// Hand a batch to the proposer of this node.
-    Propose(u64, Bytes),
+    /// Hand a batch, or a change of membership, to the proposer of this node.
+    Propose(u64, Proposal),
     /// Have a read stamped and confirmed.
     Read(u64),
     /// Have queries answered.
@@ -60,6 +61,8 @@ pub enum Order {
     Reply(Asker, ClientResponse),
     /// Tell somebody how the node is; the id is that of the request.
     Report(Asker, u64),
+    /// Tell somebody who takes part.
+    Members(Asker, u64),
 }
 
 /// A batch on its way, with those of its requests that are not answered yet.
@@ -193,8 +196,13 @@ impl Desk {
         let pending = Pending { asker, id, identity, call, deadline, exposed: false };
         match pending.call {
             Call::Status => return self.orders.push(Order::Report(pending.asker, pending.id)),
+            Call::Members => return self.orders.push(Order::Members(pending.asker, pending.id)),
             Call::Ping => return self.answer(pending, Response::Pong),
-            Call::Operate(_) | Call::Query { .. } => {}
+            Call::Reconfigure { .. } if !is_admin(&pending.identity) => {
+                let identity = pending.identity.to_string();
+                return self.answer(pending, Response::Refused(Refused::NotAllowed { identity }));
+            }
+            Call::Operate(_) | Call::Reconfigure { .. } | Call::Query { .. } => {}
         }
         let share = self.shares.get(&pending.identity).copied().unwrap_or_default();
         if self.waiting >= self.options.requests_max
@@ -215,8 +223,8 @@ impl Desk {
                 self.reads.insert(name, reads);
                 self.ask(name, applied);
             }
-            Call::Operate(_) => self.commands.push_back(pending),
-            Call::Query { .. } | Call::Status | Call::Ping => self.queries.push_back(pending),
+            _ if pending.call.is_logged() => self.commands.push_back(pending),
+            _ => self.queries.push_back(pending),
         }
     }
 
@@ -248,9 +256,9 @@ impl Desk {
     }
 
     fn put_back(&mut self, pending: Pending) {
-        match pending.call {
-            Call::Operate(_) => self.commands.push_front(pending),
-            Call::Query { .. } | Call::Status | Call::Ping => self.queries.push_front(pending),
+        match pending.call.is_logged() {
+            true => self.commands.push_front(pending),
+            false => self.queries.push_front(pending),
         }
     }
 
@@ -267,27 +275,14 @@ impl Desk {
     }
 
     fn propose(&mut self) {
-        while self.batches.len() < self.options.batches_in_flight && !self.commands.is_empty() {
-            let (mut entries, mut identities) = (Vec::new(), Vec::<Arc<str>>::new());
-            let (mut pending, mut bytes) = (Vec::new(), 0);
-            while let Some(next) = self.commands.front() {
-                bytes += next.size();
-                if !pending.is_empty() && bytes > self.options.batch_bytes {
-                    break;
-                }
-                let Some(next) = self.commands.pop_front() else { break };
-                if let Call::Operate(operation) = &next.call {
-                    let identity = place(&mut identities, &next.identity);
-                    entries.push(Entry { identity, operation: operation.clone() });
-                    pending.push(Some(next));
-                }
-            }
-            let number = self.name();
-            let identities = identities.iter().map(ToString::to_string).collect();
+        while self.batches.len() < self.options.batches_in_flight {
+            let number = self.names + 1;
             let origin = Origin { node: self.me, incarnation: self.incarnation, number };
-            let commands = Commands { origin, identities, entries };
+            let gathered = gather(&mut self.commands, origin, self.options.batch_bytes);
+            let Some((proposal, pending)) = gathered else { break };
+            self.names = number;
             self.batches.insert(number, Batch { slot: None, pending });
-            self.orders.push(Order::Propose(number, commands.encode()));
+            self.orders.push(Order::Propose(number, proposal));
         }
     }
 
@@ -405,7 +400,7 @@ impl Desk {
         let query = |pending: &Option<Pending>| match pending.as_ref().map(|pending| &pending.call)
         {
             Some(Call::Query { query, .. }) => query.clone(),
-            Some(Call::Operate(_) | Call::Status | Call::Ping) | None => Bytes::new(),
+            Some(_) | None => Bytes::new(),
         };
         let queries = reads.pending.iter().map(query).collect();
         let until = until.unwrap_or_default();
@@ -561,11 +556,3 @@ const RELAY_BYTES: usize = 256 << 10;
 /// A request waits no longer than this, in milliseconds, whatever its client says: if that is gone,
 /// nobody tells us. Clients that are more patient ask again.
 const TIMEOUT_MAX_MS: u64 = 60_000;
-
-fn place(identities: &mut Vec<Arc<str>>, identity: &Arc<str>) -> u32 {
-    let found = identities.iter().position(|known| known == identity);
-    found.unwrap_or_else(|| {
-        identities.push(identity.clone());
-        identities.len() - 1
-    }) as u32
-}

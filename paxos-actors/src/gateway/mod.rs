@@ -2,6 +2,7 @@
 //! gateway serves any client; one that does not lead relays to the leader's.
 
 mod desk;
+mod gathering;
 mod pending;
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,10 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture,
     WrapFuture,
 };
-use paxos_core::{Envelope, Inside, Message, NodeId, RoleKind, Slot, Status};
-use paxos_net::protocol::{ClientResponse, NodeReport, Relay, Response, Unavailable};
+use paxos_core::{Envelope, Inside, Membership, Message, NodeId, RoleKind, Slot, Status};
+use paxos_net::protocol::{
+    ClientResponse, MembersReport, NodeReport, Refused, Relay, Response, Unavailable,
+};
 
 use desk::Order;
 pub use desk::{Desk, GatewayOptions};
@@ -23,6 +26,7 @@ pub use pending::Asker;
 
 use crate::failure::Failure;
 use crate::messages::{Describe, GatewayInput, Halt, Notice};
+use crate::roster::Roster;
 use crate::wiring::Wires;
 
 /// How often the desk looks for requests whose time is over.
@@ -39,22 +43,24 @@ pub struct GatewayActor {
     desk: Desk,
     wires: Wires,
     address: String,
+    genesis: Membership,
     applied: Slot,
     /// The leader as known now, for those who cannot ask an actor; 0: none.
     leader: Arc<AtomicU64>,
 }
 
 impl GatewayActor {
-    /// The gateway of a node that clients reach at `address`.
+    /// The gateway of a node that clients reach at `address`, in a cluster that was bootstrapped
+    /// with this membership.
     pub fn new(
         options: GatewayOptions,
-        address: String,
+        (address, genesis): (String, Membership),
         applied: Slot,
         leader: Arc<AtomicU64>,
         wires: Wires,
     ) -> Self {
         let desk = Desk::new(wires.me, wires.incarnation, options);
-        GatewayActor { desk, wires, address, applied, leader }
+        GatewayActor { desk, wires, address, genesis, applied, leader }
     }
 
     fn inside(&self, message: Inside) {
@@ -67,11 +73,17 @@ impl GatewayActor {
         let mut peers: Vec<(NodeId, Vec<ClientResponse>)> = Vec::new();
         for order in self.desk.orders() {
             match order {
-                Order::Propose(ticket, bytes) => self.inside(Inside::Propose { ticket, bytes }),
+                Order::Propose(ticket, proposal) => {
+                    self.inside(Inside::Propose { ticket, proposal });
+                }
                 Order::Read(ticket) => self.inside(Inside::Read { ticket }),
                 Order::Ask(ask) => self.wires.ask.do_send(ask),
                 Order::Relay(to, relay) => self.relay(to, relay),
                 Order::Report(asker, id) => self.report(asker, id, context),
+                Order::Members(Asker::Client(caller), id) => {
+                    clients.push((caller, vec![self.members(id)]));
+                }
+                Order::Members(Asker::Peer(_), _) => {}
                 Order::Reply(Asker::Client(caller), response) => match clients.last_mut() {
                     Some((last, batch)) if Arc::ptr_eq(last, &caller) => batch.push(response),
                     _ => clients.push((caller, vec![response])),
@@ -91,8 +103,8 @@ impl GatewayActor {
     }
 
     fn relay(&mut self, to: NodeId, relay: Relay) {
-        let link = self.wires.links.get().and_then(|links| links.get(&to));
-        if !link.is_some_and(|link| link.relay(&relay)) {
+        let roster = self.wires.roster.get();
+        if !roster.is_some_and(|roster| roster.links.relay(to, &relay)) {
             self.desk.relay_failed(self.wires.clock.now(), relay);
         }
     }
@@ -100,12 +112,25 @@ impl GatewayActor {
     /// Answers the gateway of a peer, each answer in a frame of its own: together they may be too
     /// long. For what is lost here it asks again, by session and sequence.
     fn tell(&self, peer: NodeId, responses: Vec<ClientResponse>) {
-        let link = self.wires.links.get().and_then(|links| links.get(&peer));
+        let roster = self.wires.roster.get();
         for response in responses {
-            if !link.is_some_and(|link| link.relay(&Relay::Tell(vec![response]))) {
+            let told = Relay::Tell(vec![response]);
+            if !roster.is_some_and(|roster| roster.links.relay(peer, &told)) {
                 self.wires.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    fn members(&self, id: u64) -> ClientResponse {
+        let known = self.wires.roster.get().map(Roster::known);
+        let response = known.map_or(Response::Refused(Refused::Busy), |governance| {
+            let (from, membership) = governance.configurations.newest().clone();
+            let (genesis, settled) = (self.genesis.clone(), governance.settled);
+            let next = self.applied.next();
+            let report = MembersReport { genesis, from, membership, settled, next };
+            Response::Members(Box::new(report))
+        });
+        ClientResponse { id, leader: self.desk.leader(), response }
     }
 
     /// Asks every role of this node what it knows, then answers.
@@ -115,13 +140,13 @@ impl GatewayActor {
         context.spawn(
             async move {
                 let status = describe(&wires, None).await;
-                let links = wires.links.get().into_iter().flatten();
+                let roster = wires.roster.get();
                 let report = NodeReport {
                     node: wires.me,
                     address,
                     status,
                     applied,
-                    links: links.map(|(peer, link)| (*peer, link.report())).collect(),
+                    links: roster.map(|roster| roster.links.report()).unwrap_or_default(),
                 };
                 let response = Response::Status(Box::new(report));
                 let response = ClientResponse { id, leader, response };

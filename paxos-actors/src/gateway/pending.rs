@@ -33,7 +33,8 @@ impl Pending {
         match &self.call {
             Call::Operate(operation) => operation.size(),
             Call::Query { query, .. } => query.len() + 32,
-            Call::Status | Call::Ping => 0,
+            Call::Reconfigure { membership, .. } => 64 * membership.members.len(),
+            Call::Members | Call::Status | Call::Ping => 0,
         }
     }
 
@@ -51,7 +52,7 @@ impl Pending {
             &response,
             Response::Refused(Refused::Busy | Refused::Unavailable(_))
         ) || matches!(&response, Response::Refused(Refused::Rejected(why)) if why.may_have_run());
-        if uncertain && self.exposed && matches!(self.call, Call::Operate(_)) {
+        if uncertain && self.exposed && self.call.is_logged() {
             return Response::Unknown { why };
         }
         response

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use paxos_core::batch::{COMMAND_MAX, Commands};
 use paxos_core::{
-    Applied, Ballot, Batch, Change, NodeId, Operation, Origin, Outcome, Refusal, Replica,
-    SessionId, SessionLimits, Slot, Time, Value,
+    Applied, Ballot, Change, Configurations, Membership, NodeId, Operation, Origin, Outcome,
+    Proposal, Refusal, Replica, SessionId, Slot, Time,
 };
 use paxos_net::protocol::{
     Call, ClientRequest, ClientResponse, Consistency, Refused, Relay, Response, Unavailable,
@@ -59,12 +59,16 @@ fn answers(desk: &mut Desk) -> Vec<(u64, Response)> {
     desk.orders().into_iter().filter_map(reply).collect()
 }
 
+/// How many commands are in a batch.
+fn commands(proposal: &Proposal) -> usize {
+    let Proposal::Commands(bytes) = proposal else { panic!("a change of membership") };
+    Commands::decode(bytes).unwrap().entries.len()
+}
+
 /// The batches among the orders: ticket and number of commands.
 fn batches(desk: &mut Desk) -> Vec<(u64, usize)> {
     let batch = |order| match order {
-        Order::Propose(ticket, bytes) => {
-            Some((ticket, Commands::decode(&bytes).unwrap().entries.len()))
-        }
+        Order::Propose(ticket, proposal) => Some((ticket, commands(&proposal))),
         _ => None,
     };
     desk.orders().into_iter().filter_map(batch).collect()
@@ -87,8 +91,42 @@ fn commands_gather_while_the_window_is_full_and_go_at_once_while_it_is_not() {
     desk.applied(Time(1), applied(first, vec![outcome.clone()]), Slot(1));
     let orders = desk.orders();
     assert!(matches!(&orders[0], Order::Reply(_, ClientResponse { id: 1, .. })));
-    let Order::Propose(_, bytes) = &orders[1] else { panic!("the rest goes together") };
-    assert_eq!(Commands::decode(bytes).unwrap().entries.len(), 2);
+    let Order::Propose(_, rest) = &orders[1] else { panic!("the rest goes together") };
+    assert_eq!(commands(rest), 2);
+}
+
+fn membership() -> Membership {
+    Membership::of_voters([(ME, "n1:1".to_owned()), (OTHER, "n2:1".to_owned())]).unwrap()
+}
+
+#[test]
+fn a_change_of_membership_travels_alone_and_only_for_an_admin() {
+    let mut desk = desk(GatewayOptions::default());
+    let (base, membership) = (Slot(1), Box::new(membership()));
+    let change = |id| {
+        let call = Call::Reconfigure { base, membership: membership.clone() };
+        ClientRequest { id, timeout_ms: 1000, call }
+    };
+    let admin = Caller { identity: "admin/ada".to_owned(), ..caller() };
+    desk.requests(Time(0), caller(), vec![run(1, 1000), change(2)]);
+    let identity = caller().identity;
+    let refused = Response::Refused(Refused::NotAllowed { identity });
+    assert_eq!(answers(&mut desk), [(2, refused)]);
+    desk.requests(Time(0), admin, vec![change(3), run(4, 1000)]);
+    desk.notice(Time(0), led(Some(ME)));
+    let orders = desk.orders();
+    let [Order::Propose(_, first), Order::Propose(number, alone), Order::Propose(_, last)] =
+        &orders[..]
+    else {
+        panic!("{orders:?}")
+    };
+    assert_eq!((commands(first), commands(last)), (1, 1));
+    let Proposal::Reconfigure(change) = alone else { panic!("{alone:?}") };
+    assert_eq!((change.base, change.by.as_str()), (base, "admin/ada"));
+    assert_eq!((change.origin.number, &change.membership), (*number, &*membership));
+    let outcome = Outcome::Reconfigured(Slot(300));
+    desk.applied(Time(1), applied(*number, vec![outcome.clone()]), Slot(9));
+    assert_eq!(answers(&mut desk), [(3, Response::Done(outcome))]);
 }
 
 #[test]
@@ -337,11 +375,10 @@ fn one_identity_leaves_room_for_others() {
 fn run_all(replica: &mut Replica<Sum>, orders: &[Order]) -> Vec<AppliedBatch> {
     let mut applied = Vec::new();
     for order in orders {
-        let Order::Propose(_, bytes) = order else { continue };
-        let batch = Batch { stamp: Time(0), bytes: bytes.clone() };
+        let Order::Propose(_, proposal) = order else { continue };
         let slot = replica.applied().next();
-        let Applied { origin, outcomes } =
-            replica.apply(slot, &Value::Commands(batch), SessionLimits::default());
+        let value = proposal.clone().stamped(Time(0));
+        let Applied { origin, outcomes } = replica.apply(slot, &value);
         applied.push(AppliedBatch { origin: origin.unwrap(), outcomes });
     }
     applied
@@ -367,7 +404,7 @@ fn relays(orders: Vec<Order>) -> Vec<Relay> {
 fn b21_a_command_lost_on_its_way_to_the_leader_is_sent_again_and_runs_once() {
     // Lost is: nothing; the request; the answer.
     for lost in 0..3 {
-        let mut replica = Replica::<Sum>::new();
+        let mut replica = Replica::<Sum>::new(Configurations::genesis(membership()));
         let (mut near, mut far) =
             (desk(GatewayOptions::default()), Desk::new(OTHER, 1, GatewayOptions::default()));
         near.notice(Time(0), led(Some(OTHER)));

@@ -11,7 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use paxos_actors::log::{Inspection, MemoryDisk};
-use paxos_core::{Membership, NodeId, PeerRun, Reconfigure, Record, Recovered, Slot, Value};
+use paxos_core::{
+    Membership, NodeId, Origin, PeerRun, Reconfigure, Record, Recovered, Slot, Value,
+};
 
 use crate::story::*;
 
@@ -42,7 +44,8 @@ fn script() -> (Machine, Recovered) {
     drop(log);
     let mut log = machine.start();
     let membership: Membership = identity().genesis;
-    let change = Reconfigure { base: Slot(1), membership };
+    let origin = Origin { node: NodeId(1), incarnation: 1, number: 1 };
+    let change = Reconfigure { base: Slot(1), membership, origin, by: "admin/ada".to_owned() };
     let records = [
         Record::Accepted { slot: Slot(14), ballot: ballot(u64::MAX >> 2), value: Value::Noop },
         Record::Accepted {

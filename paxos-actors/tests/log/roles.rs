@@ -7,8 +7,8 @@ use paxos_core::batch::{Commands, Entry};
 use paxos_core::{
     Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Batch, Configurations, Input, Inside,
     Learner, LearnerMessage, LearnerOptions, Message, NodeId, Operation, Origin, Promise, Proposer,
-    ProposerMessage, ProposerOptions, Record, Recovered, Replica, Restored, Role, SessionId,
-    SessionLimits, Slot, Time, Value,
+    ProposerMessage, ProposerOptions, Record, Recovered, Replica, Restored, Role, SessionId, Slot,
+    Time, Value,
 };
 
 use crate::story::*;
@@ -179,7 +179,7 @@ fn apply(replica: &mut Replica<Sum>, effects: Vec<paxos_core::Effect>, log: Opti
     for effect in effects {
         match effect {
             paxos_core::Effect::Apply { slot, value } => {
-                replica.apply(slot, &value, SessionLimits::default());
+                replica.apply(slot, &value);
             }
             paxos_core::Effect::Persist(persist) => records.extend(persist.records),
             _ => {}
@@ -199,7 +199,7 @@ fn a19_a_restart_skips_no_command_and_applies_none_twice() {
     };
     let live = |machine: &Machine| {
         let Ok((mut log, recovered)) = machine.open() else { return };
-        let (mut learner, mut replica) = (learn(&recovered), Replica::<Sum>::new());
+        let (mut learner, mut replica) = (learn(&recovered), Replica::<Sum>::new(genesis()));
         for slot in (1..=SLOTS).map(Slot) {
             let value = command(slot.0);
             let vote = Record::Accepted { slot, ballot, value: value.clone() };
@@ -232,9 +232,9 @@ fn a19_a_restart_skips_no_command_and_applies_none_twice() {
             let what = format!("after {count} operations, seed {seed}");
             let recovered = machine.open().unwrap_or_else(|error| panic!("{what}: {error}")).1;
             // State and applied slot are both made of the same records.
-            let (mut learner, mut replica) = (learn(&recovered), Replica::<Sum>::new());
+            let (mut learner, mut replica) = (learn(&recovered), Replica::<Sum>::new(genesis()));
             for (slot, value) in learner.chosen(Slot::FIRST) {
-                replica.apply(slot, value, SessionLimits::default());
+                replica.apply(slot, value);
             }
             let applied = replica.applied().0;
             assert_eq!(learner.next(), Slot(applied + 1), "{what}");

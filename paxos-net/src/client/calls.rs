@@ -8,7 +8,7 @@ use paxos_core::batch::COMMAND_MAX;
 use paxos_core::{NodeId, Operation, Outcome, SessionId};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::wire::NoResponse;
+use super::wire::{NoResponse, Wire};
 use super::{Client, ClientError, rejected, unexpected};
 use crate::protocol::{Call, Consistency, NodeReport, Refused, Response, Unavailable};
 
@@ -109,7 +109,9 @@ impl Client {
                 return lost(node, format!("no answer from node {} in time", node.0));
             }
         };
-        nodes.learn(told.leader);
+        if nodes.learn(told.leader) {
+            self.meet_members(&wire, until).await;
+        }
         match told.response {
             Response::Refused(Refused::Rejected(rejection)) => {
                 Step::Answered(Response::Done(Outcome::Rejected(rejection)))
@@ -127,6 +129,17 @@ impl Client {
                 Step::Doubtful(ClientError::Unavailable(why), why.to_string())
             }
             response => Step::Answered(response),
+        }
+    }
+
+    /// The leader is none of the nodes that are known: asks who takes part. If there is no answer,
+    /// the next response says so again.
+    async fn meet_members(&self, wire: &Wire, until: Instant) {
+        let asked = wire.call(Call::Members, patience(until));
+        if let Ok(Ok(told)) = timeout_at(until, asked).await
+            && let Response::Members(report) = told.response
+        {
+            self.inner.nodes.meet(report.membership);
         }
     }
 
@@ -213,6 +226,6 @@ fn size(call: &Call) -> usize {
     match call {
         Call::Operate(operation) => operation.size(),
         Call::Query { query, .. } => query.len(),
-        Call::Status | Call::Ping => 0,
+        Call::Reconfigure { .. } | Call::Members | Call::Status | Call::Ping => 0,
     }
 }

@@ -44,6 +44,9 @@ pub enum ClientError {
         /// Why nothing better is known.
         why: String,
     },
+    /// A change of the cluster was sent and may have been made.
+    #[error("outcome unknown ({0}): the change may have been made, or may yet be")]
+    Doubtful(String),
     /// No node answered.
     #[error("reached 0 of {total} nodes: {}", join(.reasons))]
     Unreachable {
@@ -69,7 +72,10 @@ pub enum ClientError {
 impl ClientError {
     /// Whether the command certainly had no effect, and never will.
     pub fn certainly_not_applied(&self) -> bool {
-        !matches!(self, ClientError::Unknown { .. } | ClientError::Undecodable(_))
+        !matches!(
+            self,
+            ClientError::Unknown { .. } | ClientError::Undecodable(_) | ClientError::Doubtful(_)
+        )
     }
 }
 

@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use paxos_core::{NodeId, Operation, Outcome, Rejection, SessionId, Slot, StateMachine};
+use paxos_core::{
+    Membership, NodeId, Operation, Outcome, Rejection, SessionId, Slot, StateMachine,
+};
 use quinn::TokioRuntime;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,7 +30,7 @@ use crate::codec::{Codec, Protocol};
 use crate::credentials::Credentials;
 use crate::limits::Limits;
 use crate::network::Network;
-use crate::protocol::{Call, Consistency, NodeReport, Response};
+use crate::protocol::{Call, Consistency, MembersReport, NodeReport, Response};
 use crate::tls;
 
 use self::calls::Failure;
@@ -221,6 +223,46 @@ impl Client {
             Ok((Response::Answer { slot, answer }, _)) => Ok((slot, answer)),
             Ok(_) => Err(unexpected()),
             Err(Failure { error, .. }) => Err(error),
+        }
+    }
+
+    /// Who takes part, as the node knows that this client talks to.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn members(&self) -> Result<MembersReport, ClientError> {
+        match self.ask(&Call::Members, self.deadline()).await {
+            Ok((Response::Members(report), _)) => {
+                self.inner.nodes.meet(report.membership.clone());
+                Ok(*report)
+            }
+            Ok(_) => Err(unexpected()),
+            Err(Failure { error, .. }) => Err(error),
+        }
+    }
+
+    /// Has the membership changed; answers from which slot on the new one governs. Needs an admin's
+    /// certificate.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. With [`ClientError::Doubtful`] the change may have been made: ask who
+    /// takes part.
+    pub async fn reconfigure(
+        &self,
+        base: Slot,
+        membership: Membership,
+    ) -> Result<Slot, ClientError> {
+        let call = Call::Reconfigure { base, membership: Box::new(membership) };
+        match self.ask(&call, self.deadline()).await {
+            Ok((Response::Done(Outcome::Reconfigured(from)), _)) => Ok(from),
+            // Our own change may be the one that came first.
+            Ok((Response::Done(Outcome::Rejected(why)), Some(_))) => {
+                Err(ClientError::Doubtful(why.to_string()))
+            }
+            Ok((Response::Done(outcome), _)) => Err(rejected(outcome)),
+            Ok(_) => Err(unexpected()),
+            Err(Failure { doubt: Some(why), .. }) => Err(ClientError::Doubtful(why)),
+            Err(Failure { error, doubt: None }) => Err(error),
         }
     }
 

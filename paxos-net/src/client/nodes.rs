@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use paxos_core::NodeId;
+use paxos_core::{Membership, NodeId};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -105,11 +105,21 @@ impl Nodes {
         self.dialer.dial(node, &address, deadline.min(Instant::now() + DIAL)).await
     }
 
-    /// Remembers who leads.
-    pub(crate) fn learn(&self, leader: Option<NodeId>) {
+    /// Remembers who leads; whether it is a node that is not known.
+    pub(crate) fn learn(&self, leader: Option<NodeId>) -> bool {
         let mut known = lock(&self.known);
         if leader.is_some() && known.leader != leader {
             known.leader = leader;
+        }
+        leader.is_some_and(|leader| !known.addresses.contains_key(&leader))
+    }
+
+    /// Remembers members that are not known, and forgets nodes that were removed.
+    pub(crate) fn meet(&self, membership: Membership) {
+        let mut known = lock(&self.known);
+        known.addresses.retain(|node, _| !membership.has_removed(*node));
+        for (node, member) in membership.members {
+            known.addresses.entry(node).or_insert(member.address);
         }
     }
 

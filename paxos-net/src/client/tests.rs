@@ -29,7 +29,7 @@ const CLUSTER: ClusterId = ClusterId(0xfeed);
 struct Keeper(Mutex<Vec<(Caller, ClientRequest)>>);
 
 impl Service for Keeper {
-    fn meet(&self, _: Hello) -> oneshot::Receiver<Result<(), PeerRefusal>> {
+    fn meet(&self, _: Hello, _: SocketAddr) -> oneshot::Receiver<Result<(), PeerRefusal>> {
         oneshot::channel().1
     }
 

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use paxos_core::batch::{Commands, Entry};
 use paxos_core::{
-    Batch, ClusterId, Message, NodeId, Operation, Origin, Outcome, Replica, SessionLimits, Status,
-    Time, Value,
+    Batch, ClusterId, Configurations, Membership, Message, NodeId, Operation, Origin, Outcome,
+    Reconfigure, Replica, Status, Time, Value,
 };
 use paxos_net::certs::{Authority, Leaf};
 use paxos_net::client::{Client, ClientConfig};
@@ -70,13 +70,18 @@ pub struct Stub {
     pub mood: Mutex<Mood>,
     pub leader: Mutex<Option<NodeId>>,
     pub asked: AtomicU64,
-    sessions_max: AtomicU64,
     replica: Arc<Mutex<Replica<Sum>>>,
+}
+
+/// The state machine of a cluster of one node, in which a change of membership governs at once.
+pub fn replica() -> Replica<Sum> {
+    let membership = Membership::of_voters([(NodeId(1), "h1:1".to_owned())]).unwrap();
+    Replica::new(Configurations::genesis(membership.with_alpha(1).unwrap()))
 }
 
 impl Stub {
     pub fn new(node: u64) -> Arc<Self> {
-        Self::sharing(node, Arc::new(Mutex::new(Replica::new())))
+        Self::sharing(node, Arc::new(Mutex::new(replica())))
     }
 
     /// A stub that answers from the same state machine as others.
@@ -93,7 +98,6 @@ impl Stub {
             mood: Mutex::new(Mood::Answer),
             leader: Mutex::new(None),
             asked: AtomicU64::new(0),
-            sessions_max: AtomicU64::new(10_000),
             replica,
         })
     }
@@ -108,9 +112,20 @@ impl Stub {
 
     /// Another client opens one session when there is room for no other.
     pub fn crowd_out_sessions(&self) {
-        self.sessions_max.store(1, Ordering::Relaxed);
+        self.keep_sessions(1);
         self.answer("client/eve", Call::Operate(Operation::Open));
-        self.sessions_max.store(10_000, Ordering::Relaxed);
+        self.keep_sessions(10_000);
+    }
+
+    fn keep_sessions(&self, max: u64) {
+        let mut replica = self.replica.lock().unwrap();
+        let (base, mut membership) = replica.configurations().newest().clone();
+        membership.sessions.max = max;
+        let origin = Origin { node: self.node, incarnation: 1, number: 1 };
+        let change = Reconfigure { base, membership, origin, by: "admin/ada".to_owned() };
+        let slot = replica.applied().next();
+        let applied = replica.apply(slot, &Value::Reconfigure(Box::new(change)));
+        assert_eq!(applied.outcomes, [Outcome::Reconfigured(slot.next())]);
     }
 
     /// Carries out what was held, and answers it.
@@ -131,6 +146,7 @@ impl Stub {
                 applied: self.replica.lock().unwrap().applied(),
                 links: BTreeMap::new(),
             })),
+            Call::Members | Call::Reconfigure { .. } => Response::Refused(Refused::Busy),
             Call::Query { query, .. } => {
                 let replica = self.replica.lock().unwrap();
                 let answer = replica.query(&query).unwrap();
@@ -144,11 +160,9 @@ impl Stub {
                 };
                 let bytes = commands.encode();
                 let value = Value::Commands(Batch { stamp: Time(1), bytes });
-                let max = self.sessions_max.load(Ordering::Relaxed);
-                let limits = SessionLimits { max, ..SessionLimits::default() };
                 let mut replica = self.replica.lock().unwrap();
                 let slot = replica.applied().next();
-                let mut applied = replica.apply(slot, &value, limits);
+                let mut applied = replica.apply(slot, &value);
                 Response::Done(applied.outcomes.remove(0))
             }
         }
@@ -156,7 +170,7 @@ impl Stub {
 }
 
 impl Service for Stub {
-    fn meet(&self, hello: Hello) -> oneshot::Receiver<Result<(), PeerRefusal>> {
+    fn meet(&self, hello: Hello, _: SocketAddr) -> oneshot::Receiver<Result<(), PeerRefusal>> {
         self.met.lock().unwrap().push(hello);
         let (tell, told) = oneshot::channel();
         let verdict = self.verdict.lock().unwrap().clone();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use paxos_core::batch::Commands;
 use paxos_core::{
-    Applied, NodeId, Operation, Replica, SessionId, SessionLimits, Slot, Time, Value,
+    Applied, Configurations, NodeId, Operation, Replica, SessionId, Slot, Time, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,7 @@ struct State {
     applied: Slot,
     time: Time,
     sessions: Sessions,
+    configurations: Configurations,
     machine: Vec<u8>,
 }
 
@@ -85,7 +86,6 @@ impl Plant for Wrong {
         replica: &mut Replica<Sum>,
         slot: Slot,
         value: &Value,
-        limits: SessionLimits,
     ) -> Applied {
         if let Value::Commands(batch) = value
             && let Some(commands) = Commands::decode(&batch.bytes)
@@ -98,7 +98,7 @@ impl Plant for Wrong {
             let bytes = postcard::to_stdvec(&state).expect("plain data always encodes");
             *replica = Replica::restore(&bytes).expect("a snapshot has this form");
         }
-        replica.apply(slot, value, limits)
+        replica.apply(slot, value)
     }
 }
 

@@ -2,20 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use paxos_core::{Ballot, NodeId, Quorums, Record, Slot, Value};
+use paxos_core::{Ballot, Membership, NodeId, Record, Slot, Value};
+
+use super::memberships::Memberships;
 
 /// Watches what is synced on the disks, and what is applied.
 #[derive(Debug)]
 pub struct Agreement {
-    quorums: Quorums,
+    memberships: Memberships,
     votes: BTreeMap<(Slot, Ballot), (Value, BTreeSet<NodeId>)>,
     chosen: BTreeMap<Slot, Value>,
 }
 
 impl Agreement {
-    /// A checker for one membership.
-    pub fn new(quorums: Quorums) -> Self {
-        Agreement { quorums, votes: BTreeMap::new(), chosen: BTreeMap::new() }
+    /// A checker of a cluster that begins with this membership.
+    pub fn new(genesis: Membership) -> Self {
+        let memberships = Memberships::new(genesis);
+        Agreement { memberships, votes: BTreeMap::new(), chosen: BTreeMap::new() }
+    }
+
+    /// The memberships, as they were chosen.
+    pub fn memberships(&self) -> &Memberships {
+        &self.memberships
     }
 
     /// A node's disk holds the record, synced.
@@ -32,7 +40,7 @@ impl Agreement {
             ));
         }
         voters.insert(node);
-        if !self.quorums.is_phase2(voters.iter()) {
+        if !self.memberships.at(*slot).quorums.is_phase2(voters.iter()) {
             return Ok(());
         }
         match self.chosen.get(slot) {
@@ -42,6 +50,7 @@ impl Agreement {
             Some(_) => Ok(()),
             None => {
                 self.chosen.insert(*slot, value.clone());
+                self.memberships.chosen(*slot, value);
                 Ok(())
             }
         }
@@ -78,7 +87,8 @@ mod tests {
     }
 
     fn checker() -> Agreement {
-        Agreement::new(Quorums::majority((1..=3).map(NodeId)).unwrap())
+        let voters = (1..=3).map(|id| (NodeId(id), String::new()));
+        Agreement::new(Membership::of_voters(voters).unwrap())
     }
 
     #[test]

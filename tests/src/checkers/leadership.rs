@@ -20,7 +20,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Watches who claims to lead, and who campaigns.
 #[derive(Debug)]
 pub struct Leadership {
-    quorums: Quorums,
+    /// Of every membership so far: which of them a leader goes by is its own affair.
+    quorums: Vec<Quorums>,
     claims: BTreeMap<NodeId, Claim>,
     campaigns: BTreeMap<NodeId, Campaigns>,
 }
@@ -41,9 +42,14 @@ struct Campaigns {
 }
 
 impl Leadership {
-    /// A checker for one membership.
+    /// A checker of a cluster that begins with these quorums.
     pub fn new(quorums: Quorums) -> Self {
-        Leadership { quorums, claims: BTreeMap::new(), campaigns: BTreeMap::new() }
+        Leadership { quorums: vec![quorums], claims: BTreeMap::new(), campaigns: BTreeMap::new() }
+    }
+
+    /// The membership has changed.
+    pub fn govern(&mut self, quorums: Quorums) {
+        self.quorums.push(quorums);
     }
 
     /// A message is sent, be it lost on its way or not.
@@ -72,7 +78,7 @@ impl Leadership {
         let claim = self.claims.get_mut(&envelope.to).filter(|claim| claim.ballot == *ballot);
         let Some(claim) = claim else { return };
         claim.confirmed_by.insert(envelope.from);
-        if self.quorums.is_phase2(&claim.confirmed_by) {
+        if self.quorums.iter().any(|quorums| quorums.is_phase2(&claim.confirmed_by)) {
             claim.confirmed_by.clear();
             claim.confirmed = claim.last;
         }

@@ -9,15 +9,43 @@ use paxos_core::{Membership, NodeId, Record, Slot};
 /// Watches what is stored, and what is cut.
 #[derive(Debug)]
 pub struct Snapshots {
-    membership: Membership,
+    /// Every membership so far.
+    memberships: Vec<Membership>,
     /// The first slot that the newest stored snapshot of each node does not cover.
     stored: BTreeMap<NodeId, Slot>,
 }
 
 impl Snapshots {
-    /// A checker for one membership.
+    /// A checker of a cluster that begins with this membership.
     pub fn new(membership: Membership) -> Self {
-        Snapshots { membership, stored: BTreeMap::new() }
+        Snapshots { memberships: vec![membership], stored: BTreeMap::new() }
+    }
+
+    /// The membership has changed.
+    pub fn govern(&mut self, membership: Membership) {
+        self.memberships.push(membership);
+    }
+
+    /// A node says that this membership has everything from before it in snapshots.
+    ///
+    /// # Errors
+    /// What is violated, in words.
+    pub fn settled(&self, node: NodeId, from: Slot, membership: &Membership) -> Result<(), String> {
+        if self.is_held(membership, from) {
+            return Ok(());
+        }
+        Err(format!("snapshots: {node} takes what was before {from} for safe, which it is not"))
+    }
+
+    /// Whether, whatever is lost, a snapshot is left of every slot below as long as a phase 1 quorum
+    /// is.
+    fn is_held(&self, membership: &Membership, below: Slot) -> bool {
+        let covers = |node: &NodeId| self.stored.get(node).is_some_and(|upto| *upto >= below);
+        let covered: Vec<_> = membership.learners().filter(covers).collect();
+        let acceptors = membership.quorums.acceptors();
+        let uncovered: Vec<_> = acceptors.filter(|node| !covered.contains(node)).collect();
+        covered.len() as u64 >= membership.snapshot_replicas
+            && !membership.quorums.is_phase1(&uncovered)
     }
 
     /// A node's disk holds a snapshot of every slot below, synced.
@@ -42,18 +70,12 @@ impl Snapshots {
     /// # Errors
     /// What is violated, in words.
     pub fn cut(&self, node: NodeId, below: Slot) -> Result<(), String> {
-        let covers = |node: &NodeId| self.stored.get(node).is_some_and(|upto| *upto >= below);
-        let learners: Vec<_> = self.membership.learners().collect();
-        let enough = if learners.contains(&node) {
-            covers(&node)
-        } else {
-            // Whatever is lost, if a phase 1 quorum is left, so is a snapshot.
-            let quorums = &self.membership.quorums;
-            let covered = learners.iter().filter(|node| covers(node)).count() as u64;
-            let uncovered: Vec<_> = quorums.acceptors().filter(|node| !covers(node)).collect();
-            covered >= self.membership.snapshot_replicas && !quorums.is_phase1(&uncovered)
+        let own = self.stored.get(&node).is_some_and(|upto| *upto >= below);
+        let enough = |membership: &Membership| match membership.members.get(&node) {
+            Some(member) if member.role.learns() => own,
+            _ => self.is_held(membership, below),
         };
-        if enough || below <= Slot::FIRST {
+        if below <= Slot::FIRST || self.memberships.iter().any(enough) {
             return Ok(());
         }
         Err(format!("snapshots: {node} cuts its log below {below}, which is in no snapshot"))
@@ -79,11 +101,16 @@ mod tests {
         assert!(checker.cut(NodeId(1), Slot(10)).is_err());
         assert!(checker.cut(NodeId(2), Slot(2)).is_err());
         assert!(checker.synced(NodeId(3), &Record::Trimmed(Slot(9))).is_err());
-        checker.membership.snapshot_replicas = 1;
+        checker.memberships[0].snapshot_replicas = 1;
         assert!(checker.cut(NodeId(3), Slot(9)).is_err(), "nodes 2 and 3 are a quorum");
-        checker.membership.snapshot_replicas = 2;
+        checker.memberships[0].snapshot_replicas = 2;
         checker.stored(NodeId(2), Slot(12));
         assert!(checker.synced(NodeId(3), &Record::Trimmed(Slot(9))).is_ok());
         assert!(checker.cut(NodeId(3), Slot(10)).is_err());
+        let newest = checker.memberships[0].without(NodeId(1)).unwrap();
+        assert!(checker.settled(NodeId(2), Slot(12), &newest).is_err(), "one replica is not two");
+        let newest = Membership { snapshot_replicas: 1, ..newest };
+        assert!(checker.settled(NodeId(2), Slot(12), &newest).is_ok());
+        assert!(checker.settled(NodeId(2), Slot(13), &newest).is_err());
     }
 }

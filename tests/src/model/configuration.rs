@@ -232,8 +232,10 @@ impl Configuration {
             };
             (node, Member { role, address: String::new() })
         };
+        let members: BTreeMap<_, _> = self.nodes().map(member).collect();
         Configurations::genesis(Membership {
-            members: self.nodes().map(member).collect::<BTreeMap<_, _>>(),
+            next_id: NodeId(members.len() as u64 + 1),
+            members,
             quorums: self.quorums(),
             alpha: self.slots,
             lease: Duration::ZERO,

@@ -6,8 +6,8 @@ use std::hash::{Hash, Hasher};
 use bytes::Bytes;
 use paxos_core::{
     Acceptor, AcceptorOptions, Ballot, Effect, Envelope, Input, Inside, Learner, LearnerOptions,
-    Message, NodeId, Persist, Proposer, ProposerOptions, Record, Recovered, Restored, Role,
-    RoleKind, Slot, Time, Value,
+    Message, NodeId, Persist, Proposal, Proposer, ProposerOptions, Record, Recovered, Restored,
+    Role, RoleKind, Slot, Time, Value,
 };
 
 use super::bug::Bug;
@@ -137,7 +137,8 @@ impl<'a> Step<'a> {
         let ticket = self.node.commands.len();
         let bytes = self.node.command(ticket);
         self.node.commands.push(Fate::Waiting);
-        self.tell(Inside::Propose { ticket: ticket as u64, bytes });
+        let proposal = Proposal::Commands(bytes);
+        self.tell(Inside::Propose { ticket: ticket as u64, proposal });
     }
 
     /// The oldest drain reaches the disk, and its answers leave.
@@ -211,7 +212,8 @@ impl<'a> Step<'a> {
             | Effect::Restore { .. }
             | Effect::ReadPiece { .. }
             | Effect::KeepPiece { .. }
-            | Effect::Led(_) => {}
+            | Effect::Led(_)
+            | Effect::Governed(_) => {}
         }
     }
 

@@ -5,7 +5,9 @@
 mod client;
 mod clock;
 pub mod directed;
+mod ending;
 mod events;
+mod governing;
 pub mod network;
 mod node;
 mod plan;

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use paxos_actors::log::{self, DataIdentity, Log, LogError, LogOptions, MemoryDisk, Snapshots};
 use paxos_core::{
     Acceptor, AcceptorOptions, Archive, Backlog, ClusterId, Configurations, Effect, Elector,
-    Envelope, HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner, LearnerOptions,
-    MemberRole, Membership, NodeId, Persist, Proposer, Record, Recovered, Replica, Restored, Role,
-    RoleKind, SessionLimits, Slot, Status, Time, Value,
+    Envelope, Governance, HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner,
+    LearnerOptions, MemberRole, NodeId, Persist, Proposer, Record, Recovered, Replica, Role,
+    RoleKind, Slot, Status, Time, Value,
 };
 
 use super::client::Sum;
 use super::clock::Clock;
-use super::plan::Plan;
+use super::plan::{Plan, Trouble};
 use super::plant::{Actor, Plant};
 
 /// The cluster that every simulated disk belongs to.
@@ -26,8 +26,10 @@ const SEGMENT: u64 = 32 << 10;
 pub struct Host {
     /// The node.
     pub me: NodeId,
-    /// What it does for the others.
-    pub role: MemberRole,
+    /// Whether it has an acceptor.
+    pub accepts: bool,
+    /// Whether it has a replica, and so a learner, a proposer and an archive.
+    pub learns: bool,
     /// Its disk.
     pub disk: Arc<Mutex<MemoryDisk>>,
     /// Its clock.
@@ -43,13 +45,19 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host with a formatted disk.
-    pub fn new(me: NodeId, role: MemberRole, genesis: &Membership, clock: Clock) -> Self {
+    /// A host with a formatted disk and with what the role needs, or, if roles may change, with all
+    /// that a member with a replica may need.
+    pub fn new(me: NodeId, role: MemberRole, plan: &Plan, clock: Clock) -> Self {
+        let genesis = &plan.membership;
+        let roles_change = plan.troubles.contains_key(&Trouble::Change);
         let mut disk = MemoryDisk::new().shared();
         let identity = DataIdentity { cluster: CLUSTER, node: me, genesis: genesis.clone() };
         log::format(&mut disk, &identity).expect("a new disk has no faults");
         let (durable, paused_until) = (Recovered::default(), Time(0));
-        Host { me, role, disk, clock, durable, damaged: false, lost: false, paused_until }
+        let learns = role.learns();
+        let accepts = role.accepts() || (roles_change && learns);
+        let (damaged, lost) = (false, false);
+        Host { me, accepts, learns, disk, clock, durable, damaged, lost, paused_until }
     }
 
     /// Its disk, for whoever plays fate.
@@ -127,6 +135,8 @@ pub struct Running {
     timers: [Timer; 5],
     /// What its roles must hear first.
     pub hello: Vec<Inside>,
+    /// Who takes part, as it knows; a witness does not.
+    pub governance: Option<Governance>,
 }
 
 impl Running {
@@ -141,26 +151,26 @@ impl Running {
         let (me, run) = (host.me, log.incarnation());
         let (genesis, settings) = (&plan.membership, plan.settings.clone());
         let known = || Configurations::genesis(genesis.clone());
-        let heartbeat = HeartbeatOptions { campaigns: host.role.learns(), ..settings.heartbeat };
+        let heartbeat = HeartbeatOptions { campaigns: host.learns, ..settings.heartbeat };
         let policy = HeartbeatPolicy::new(me, run, heartbeat, known(), seed, now);
         let mut newest = snapshots.newest().map_err(|error| error.to_string())?;
         newest.iter_mut().for_each(|state| plant.snapshot(me, state));
-        let mut replica = Replica::behind(newest.as_deref()).map_err(|error| error.to_string())?;
-        if host.role.learns() {
+        let mut replica =
+            Replica::behind(newest.as_deref(), known()).map_err(|error| error.to_string())?;
+        if host.learns {
             snapshots.reaches(recovered.trimmed).map_err(|error| error.to_string())?;
         }
-        let next = replica.applied().next();
-        let restored = Restored { next, clock: replica.time(), configurations: known() };
-        let beside_acceptor = host.role.accepts();
+        let restored = replica.restored();
+        let next = restored.next;
+        let beside_acceptor = host.accepts;
         let options = LearnerOptions { beside_acceptor, ..settings.learner };
-        let learner =
-            host.role.learns().then(|| Learner::recover(me, options, restored, recovered));
+        let learner = host.learns.then(|| Learner::recover(me, options, restored, recovered));
         let mut backlog = Backlog::new(settings.snapshots.every_bytes, 0);
         for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(next)) {
-            plant.apply(me, &mut replica, slot, value, genesis.sessions);
-            backlog.add(slot, value);
+            plant.apply(me, &mut replica, slot, value);
+            backlog.add(slot, value, replica.configurations());
         }
-        let beside_replica = host.role.learns();
+        let beside_replica = host.learns;
         let acceptor = || {
             let options = AcceptorOptions { beside_replica, ..settings.acceptor.clone() };
             Acceptor::recover(me, options, recovered)
@@ -171,10 +181,11 @@ impl Running {
         let advanced = learner.as_ref().map(Learner::advanced);
         Ok(Running {
             me,
-            acceptor: host.role.accepts().then(acceptor),
-            proposer: host.role.learns().then(proposer),
-            archive: host.role.learns().then(archive),
+            acceptor: host.accepts.then(acceptor),
+            proposer: host.learns.then(proposer),
+            archive: host.learns.then(archive),
             hello: advanced.into_iter().chain([stored]).collect(),
+            governance: learner.as_ref().map(Learner::governance),
             learner,
             elector: Elector::new(me, policy),
             replica,
@@ -203,14 +214,14 @@ impl Running {
     /// Those of the disk, in words; the node must then stop.
     pub fn make_snapshot(
         &mut self,
-        limits: SessionLimits,
+        genesis: Configurations,
         plant: &mut dyn Plant,
     ) -> Result<Option<(Slot, Bytes)>, String> {
         let Some(values) = self.making.take() else { return Ok(None) };
         let previous = self.snapshots.newest().map_err(|error| error.to_string())?;
         let me = self.me;
-        let made = Replica::next_snapshot(previous, &values, |replica, slot, value| {
-            plant.apply(me, replica, slot, value, limits);
+        let made = Replica::next_snapshot(previous, genesis, &values, |replica, slot, value| {
+            plant.apply(me, replica, slot, value);
         });
         let (upto, state) = made.map_err(|error| error.to_string())?;
         self.snapshots.save(upto, &state).map_err(|error| error.to_string())?;

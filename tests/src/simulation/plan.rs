@@ -145,6 +145,8 @@ pub enum Trouble {
     DiskLost,
     /// A clock jumps ahead.
     Jump,
+    /// The membership changes, if there is a change that the cluster can live with.
+    Change,
 }
 
 impl Trouble {
@@ -152,10 +154,16 @@ impl Trouble {
     pub fn is_for_good(self) -> bool {
         matches!(self, Trouble::Rot | Trouble::Misdirected | Trouble::DiskLost)
     }
+
+    /// Whether a plan with it is kept though it does not happen: no node can be spared, or no change
+    /// of membership lived with.
+    pub fn may_be_missing(self) -> bool {
+        self.is_for_good() || self == Trouble::Change
+    }
 }
 
 /// Every kind, in the order in which plans draw them.
-pub const TROUBLES: [Trouble; 11] = [
+pub const TROUBLES: [Trouble; 12] = [
     Trouble::Crash,
     Trouble::Storm,
     Trouble::Pause,
@@ -167,6 +175,7 @@ pub const TROUBLES: [Trouble; 11] = [
     Trouble::Misdirected,
     Trouble::DiskLost,
     Trouble::Jump,
+    Trouble::Change,
 ];
 
 impl Plan {
@@ -284,8 +293,10 @@ fn membership(random: &mut Random) -> Membership {
         }
     }
     let learners = members.values().filter(|member| member.role.learns()).count() as u64;
+    let next_id = NodeId(members.len() as u64 + 1);
     Membership {
         members,
+        next_id,
         quorums: quorums(random, count),
         alpha: 1 + random.below(32),
         lease: Duration::ZERO,
@@ -362,7 +373,8 @@ impl Faults {
         ];
         let messages = messages.into_iter().filter(|(_, missing)| *missing);
         // Where no node can be spared for good, none is.
-        let happened = |kind: &&Trouble| !kind.is_for_good() && !self.troubles.contains_key(kind);
+        let happened =
+            |kind: &&Trouble| !kind.may_be_missing() && !self.troubles.contains_key(kind);
         let troubles = plan.troubles.keys().filter(happened);
         messages
             .map(|(kind, _)| kind.to_owned())

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use paxos_actors::log::{Disk, MemoryDisk};
 use paxos_core::{
     Acceptor, Applied, Archive, Effect, Elector, HeartbeatPolicy, Input, Learner, Membership,
-    NodeId, Proposer, Recovered, Replica, Role, RoleKind, SessionLimits, Slot, Status, Time, Value,
+    NodeId, Proposer, Recovered, Replica, Role, RoleKind, Slot, Status, Time, Value,
 };
 
 use super::client::Sum;
@@ -46,9 +46,8 @@ pub trait Plant {
         replica: &mut Replica<Sum>,
         slot: Slot,
         value: &Value,
-        limits: SessionLimits,
     ) -> Applied {
-        replica.apply(slot, value, limits)
+        replica.apply(slot, value)
     }
 }
 

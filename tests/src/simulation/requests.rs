@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use paxos_core::{Envelope, Message, NodeId, Slot};
+use paxos_core::{Envelope, Message, NodeId, Proposal, Slot};
 
 use super::client::{Client, Wish};
 use super::events::Event;
@@ -62,7 +62,7 @@ impl World<'_> {
         let message = match self.clients[id].batch(node, incarnation) {
             Some(bytes) => {
                 self.replication.submitted(&bytes);
-                paxos_core::Inside::Propose { ticket, bytes }
+                paxos_core::Inside::Propose { ticket, proposal: Proposal::Commands(bytes) }
             }
             None => paxos_core::Inside::Read { ticket },
         };

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use paxos_actors::log::Kept;
-use paxos_core::{
-    ArchiveMessage, Configurations, Envelope, Inside, Manifest, Message, NodeId, Replica, Restored,
-    Slot,
-};
+use paxos_core::{ArchiveMessage, Envelope, Inside, Manifest, Message, NodeId, Replica, Slot};
 
 use super::events::Event;
 use super::node::Running;
@@ -23,12 +20,12 @@ impl World<'_> {
 
     /// The snapshot is made.
     pub(super) fn make_snapshot(&mut self, node: NodeId, run: u64) -> Result<(), String> {
-        let limits = self.plan.membership.sessions;
+        let genesis = self.genesis();
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
         if running.incarnation() != run {
             return Ok(());
         }
-        match running.make_snapshot(limits, self.plant) {
+        match running.make_snapshot(genesis, self.plant) {
             Ok(Some((upto, state))) => {
                 self.made += 1;
                 self.told(node, || format!("saves a snapshot of every slot below {upto}"));
@@ -110,11 +107,10 @@ impl World<'_> {
         self.plant.snapshot(node, &mut state);
         let replica = Replica::restore(&state)
             .map_err(|error| format!("snapshots: {node} was given one that is none: {error}"))?;
-        let (next, clock) = (replica.applied().next(), replica.time());
-        running.restored.insert(next, replica);
+        let restored = replica.restored();
+        running.restored.insert(restored.next, replica);
         self.store(node, upto);
-        let configurations = Configurations::genesis(self.plan.membership.clone());
-        self.tell_inside(node, Inside::Restored(Restored { next, clock, configurations }));
+        self.tell_inside(node, Inside::Restored(restored));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use paxos_core::{Envelope, Input, Message, NodeId, RoleKind, Time};
 
 use super::events::Event;
 use super::network;
-use super::node::{ROLE_KINDS, Running};
+use super::node::{Host, ROLE_KINDS, Running};
 use super::plan::Trouble;
 use super::world::{FAULTS_LATE_BY, World};
 use crate::checkers::recovery;
@@ -41,9 +41,12 @@ impl World<'_> {
             Trouble::DiskFull => self.fault(victim, |faults| faults.no_space = true),
             Trouble::Rot | Trouble::Misdirected | Trouble::DiskLost => self.damage(victim, trouble),
             Trouble::Jump => self.jump(victim, lasts),
+            Trouble::Change => self.change_membership(),
         };
         if happened {
-            *self.faults.troubles.entry(trouble).or_default() += 1;
+            // A change of membership has happened when it is chosen.
+            let counted = u64::from(trouble != Trouble::Change);
+            *self.faults.troubles.entry(trouble).or_default() += counted;
             self.told(victim, || format!("-- {trouble:?}"));
             self.plan_trouble(trouble);
         } else {
@@ -56,6 +59,7 @@ impl World<'_> {
 
     /// Ends a node's run. Whether it does so in peace decides what its disk keeps.
     pub(super) fn stop(&mut self, node: NodeId, in_peace: bool) {
+        let genesis = self.genesis();
         let Some(mut running) = self.running.remove(&node) else { return };
         self.waiting_reads.retain(|(reader, _), _| *reader != node);
         let Some(host) = self.hosts.get_mut(&node) else { return };
@@ -70,7 +74,7 @@ impl World<'_> {
         if !in_peace && self.random.below(2) == 0 {
             // So it does while a snapshot is being made.
             host.disk().faults.fail_next_sync = true;
-            running.make_snapshot(self.plan.membership.sessions, self.plant).ok();
+            running.make_snapshot(genesis, self.plant).ok();
         }
         drop(running);
         let mut disk = host.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -179,22 +183,12 @@ impl World<'_> {
         true
     }
 
-    /// Whether the nodes that are not lost for good have quorums, and somebody to propose, without
-    /// this one.
+    /// Whether the nodes that are not lost for good can go on without this one.
     fn is_expendable(&self, node: NodeId) -> bool {
-        let left: Vec<_> = self
-            .hosts
-            .values()
-            .filter(|host| !host.damaged && host.me != node)
-            .map(|host| (host.me, host.role))
-            .collect();
-        let nodes: Vec<_> = left.iter().map(|(node, _)| *node).collect();
-        let quorums = &self.plan.membership.quorums;
+        let left = |host: &&Host| !host.damaged && host.me != node;
+        let left: Vec<_> = self.hosts.values().filter(left).map(|host| host.me).collect();
         // One alone would have no network left to suffer from.
-        nodes.len() > 1
-            && quorums.is_phase1(&nodes)
-            && quorums.is_phase2(&nodes)
-            && left.iter().any(|(_, role)| role.learns())
+        left.len() > 1 && self.open_memberships().all(|open| self.is_livable(open, &left))
     }
 
     fn jump(&mut self, node: NodeId, by: Duration) -> bool {

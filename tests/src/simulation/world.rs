@@ -6,8 +6,8 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use paxos_core::{
-    Applied, Effect, Envelope, Input, NodeId, Outcome, Persist, Random, RoleKind, Slot, Time,
-    Value, receivers,
+    Applied, Effect, Envelope, Input, Membership, NodeId, Outcome, Persist, Random, RoleKind, Slot,
+    Time, Value, receivers,
 };
 use rustc_hash::FxHasher;
 
@@ -17,12 +17,11 @@ use super::directed::Conditions;
 use super::events::{Event, Events};
 use super::network::Cuts;
 use super::node::{Host, Running};
-use super::plan::{Faults, Plan, SnapshotSettings};
+use super::plan::{Faults, Plan};
 use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
-use crate::checkers::counter_history;
 use crate::checkers::leadership::Leadership;
-use crate::checkers::memory::{self, Limits};
+use crate::checkers::memory;
 use crate::checkers::replication::Replication;
 use crate::checkers::snapshots::Snapshots;
 use crate::checkers::{durability, window};
@@ -110,7 +109,7 @@ pub(super) struct World<'a> {
     pub(super) now: Time,
     pub(super) random: Random,
     pub(super) plan: Plan,
-    events: Events,
+    pub(super) events: Events,
     effects: Vec<Effect>,
     pub(super) hosts: BTreeMap<NodeId, Host>,
     pub(super) running: BTreeMap<NodeId, Running>,
@@ -119,7 +118,9 @@ pub(super) struct World<'a> {
     pub(super) fronts: Vec<NodeId>,
     pub(super) waiting_reads: BTreeMap<(NodeId, Slot), Vec<u64>>,
     pub(super) agreement: Agreement,
-    leadership: Leadership,
+    /// Memberships that were proposed and may yet be chosen, each with its base.
+    pub(super) proposed: Vec<(Slot, Membership)>,
+    pub(super) leadership: Leadership,
     /// Snapshots made, and those of others that a node went on from.
     pub(super) made: u64,
     pub(super) restored: u64,
@@ -132,7 +133,7 @@ pub(super) struct World<'a> {
     /// When faults ended.
     pub(super) healed: Option<Time>,
     measured: Time,
-    hash: FxHasher,
+    pub(super) hash: FxHasher,
     tell: Option<&'a mut dyn FnMut(&str)>,
     pub(super) plant: &'a mut dyn Plant,
 }
@@ -151,9 +152,9 @@ impl<'a> World<'a> {
         let mut hosts = BTreeMap::new();
         for (node, member) in &genesis.members {
             let clock = Clock::draw(&mut random, plan.drift);
-            hosts.insert(*node, Host::new(*node, member.role, genesis, clock));
+            hosts.insert(*node, Host::new(*node, member.role, &plan, clock));
         }
-        let agreement = Agreement::new(genesis.quorums.clone());
+        let agreement = Agreement::new(genesis.clone());
         let clients = (0..plan.clients).map(|id| Client::new(id, plan.operations)).collect();
         World {
             now: Time(0),
@@ -167,6 +168,7 @@ impl<'a> World<'a> {
             fronts: plan.fronts(),
             waiting_reads: BTreeMap::new(),
             agreement,
+            proposed: Vec::new(),
             made: 0,
             restored: 0,
             leadership: Leadership::new(plan.membership.quorums.clone()),
@@ -218,21 +220,6 @@ impl<'a> World<'a> {
             self.happen(event).map_err(|broken| format!("at {time}: {broken}"))?;
         }
         Ok(true)
-    }
-
-    fn measure(&self) -> Result<(), String> {
-        memory::events(self.events.waiting())?;
-        let proposer = &self.plan.settings.proposer;
-        let limits = Limits {
-            decided: self.agreement.chosen() as u64,
-            alpha: self.plan.membership.alpha,
-            waiting: (proposer.queue_max + proposer.reads_max.min(self.clients.len() * 64)) as u64,
-            nodes: self.hosts.len() as u64,
-        };
-        self.running.iter().try_for_each(|(node, running)| {
-            let mut sizes = running.sizes().into_iter();
-            sizes.try_for_each(|(kind, bytes)| limits.role(*node, kind, bytes))
-        })
     }
 
     /// Lets everything happen that happens until then.
@@ -320,6 +307,9 @@ impl<'a> World<'a> {
         envelope.hash(&mut self.hash);
         self.told(envelope.to, || envelope.to_string());
         self.leadership.delivered(&envelope);
+        if self.is_refused(&envelope) {
+            return Ok(());
+        }
         let Envelope { from, to, message } = envelope;
         let [others @ .., last] = receivers(&message) else { return Ok(()) };
         for kind in others {
@@ -396,7 +386,8 @@ impl<'a> World<'a> {
             Effect::Proposed { .. } => Ok(()),
             Effect::Refuse { ticket, .. } => {
                 let (id, attempt) = Client::of_ticket(ticket);
-                if self.clients[id].attempts == attempt && self.clients[id].node == node {
+                let client = self.clients.get(id);
+                if client.is_some_and(|it| it.attempts == attempt && it.node == node) {
                     self.at(Duration::from_millis(20), Event::Impatient(id, attempt));
                 }
                 Ok(())
@@ -414,6 +405,7 @@ impl<'a> World<'a> {
                 self.leaders.extend(change.leader);
                 Ok(())
             }
+            Effect::Governed(governance) => self.governed(node, governance),
         }
     }
 
@@ -497,6 +489,7 @@ impl<'a> World<'a> {
         };
         for record in records {
             self.agreement.synced(node, &record)?;
+            self.mind_changes();
             self.snapshots.synced(node, &record)?;
             if let Some(host) = self.hosts.get_mut(&node) {
                 host.durable.absorb(record);
@@ -513,11 +506,10 @@ impl<'a> World<'a> {
         self.told(node, || format!("applies {slot} {value}"));
         self.agreement.applied(node, slot, value)?;
         self.replication.applies(node, slot, value)?;
-        let limits = self.plan.membership.sessions;
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
         let Applied { origin, outcomes } =
-            self.plant.apply(node, &mut running.replica, slot, value, limits);
-        running.backlog.add(slot, value);
+            self.plant.apply(node, &mut running.replica, slot, value);
+        running.backlog.add(slot, value, running.replica.configurations());
         let due = running.is_snapshot_due();
         if due || slot.0.is_multiple_of(STATE_EVERY) {
             self.replication.state(node, slot, &running.replica.snapshot())?;
@@ -528,7 +520,8 @@ impl<'a> World<'a> {
         self.answer_reads(node);
         let (Some(origin), [outcome]) = (origin, outcomes.as_slice()) else { return Ok(()) };
         let (id, _) = Client::of_ticket(origin.number);
-        if origin.node != node || self.clients[id].ticket() != origin.number {
+        let client = self.clients.get(id);
+        if origin.node != node || client.is_none_or(|it| it.ticket() != origin.number) {
             return Ok(());
         }
         let value = match outcome {
@@ -539,61 +532,5 @@ impl<'a> World<'a> {
         };
         self.answer(id, value);
         Ok(())
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        let there = |host: &Host| host.lost || self.running.contains_key(&host.me);
-        let mut nexts = self.running.values().filter_map(Running::next);
-        let first = nexts.next();
-        self.clients.iter().all(|client| client.left == 0)
-            && self.hosts.values().all(there)
-            && nexts.all(|next| Some(next) == first)
-    }
-
-    pub(super) fn stuck(&self) -> String {
-        let node = |(node, running): (&NodeId, &Running)| {
-            let status = running.status();
-            let leader = status.leader.map_or("nobody".to_owned(), |ballot| ballot.to_string());
-            format!("{node} at {} hears {leader}", status.chosen)
-        };
-        let nodes: Vec<_> = self.running.iter().map(node).collect();
-        let left: u64 = self.clients.iter().map(|client| client.left).sum();
-        format!("{left} operations left; {}", nodes.join(", "))
-    }
-
-    pub(super) fn finish(&mut self) -> Result<Report, String> {
-        self.measure()?;
-        let SnapshotSettings { every_bytes, keep } = self.plan.settings.snapshots;
-        for (node, running) in &self.running {
-            memory::log(*node, running.held(), every_bytes, keep)?;
-        }
-        let learners = self.running.values().filter(|running| running.next().is_some());
-        let mut states = learners.map(|running| running.replica.snapshot());
-        let first = states.next();
-        if !states.all(|state| Some(state) == first) {
-            return Err("replication: replicas of the same slots differ".to_owned());
-        }
-        if let Some(alarmed) = self.running.values().find(|node| node.status().alarms > 0) {
-            return Err(format!("alarms: one without reason: {:?}", alarmed.status()));
-        }
-        let history: Vec<_> =
-            self.clients.iter().flat_map(|client| client.history.iter().copied()).collect();
-        counter_history::check(&history)?;
-        let missing = self.faults.missing(&self.plan);
-        if !missing.is_empty() {
-            return Err(format!("faults: planned and never happened: {}", missing.join(", ")));
-        }
-        first.hash(&mut self.hash);
-        Ok(Report {
-            hash: self.hash.finish(),
-            nodes: self.plan.membership.members.len(),
-            slots: self.agreement.chosen(),
-            answered: history.len(),
-            faults: self.faults.clone(),
-            leaders: self.leaders.len(),
-            snapshots: self.made,
-            restored: self.restored,
-            lasted: self.now.since(Time(0)),
-        })
     }
 }

@@ -112,7 +112,7 @@ impl Cluster {
             switch: Switch::new(random.draw(), trace.clone()),
             trace,
             file,
-            watch: Arc::new(Mutex::new(Watch::new(genesis.quorums))),
+            watch: Arc::new(Mutex::new(Watch::new(genesis))),
             nodes: homes,
             random,
             syncs: Syncs::new(setup.sync, setup.slow_syncs),

@@ -120,6 +120,7 @@ impl<'a> Fate<'a> {
             Trouble::Rot | Trouble::Misdirected | Trouble::DiskLost => {
                 self.damage(victim, trouble).await
             }
+            Trouble::Change => unreachable!("no plan has it"),
             Trouble::Jump => {
                 let by = self.upto(self.plan.lasts);
                 self.cluster.jump(victim, by);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use paxos_actors::observer::Shown;
-use paxos_core::{Ballot, Envelope, NodeId, Quorums, Record, Recovered, Slot, Time};
+use paxos_core::{Ballot, Envelope, Membership, NodeId, Record, Recovered, Slot, Time};
 
 use crate::checkers::agreement::Agreement;
 use crate::checkers::leadership::Leadership;
@@ -31,11 +31,11 @@ struct Seen {
 }
 
 impl Watch {
-    /// A watch over a cluster of these quorums.
-    pub fn new(quorums: Quorums) -> Self {
+    /// A watch over a cluster that begins with this membership.
+    pub fn new(genesis: Membership) -> Self {
         Watch {
-            agreement: Agreement::new(quorums.clone()),
-            leadership: Leadership::new(quorums),
+            leadership: Leadership::new(genesis.quorums.clone()),
+            agreement: Agreement::new(genesis),
             nodes: BTreeMap::new(),
             leaders: BTreeSet::new(),
             broken: None,

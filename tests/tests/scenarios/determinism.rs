@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use paxos_core::batch::{Commands, Entry};
 use paxos_core::{
-    Batch, Context, NodeId, Operation, Origin, Replica, SessionId, StateMachine, Time, Value,
+    Batch, Configurations, Context, Membership, NodeId, Operation, Origin, Replica, SessionId,
+    StateMachine, Time, Value,
 };
 use paxos_tests::checkers::replication::Replication;
 use serde::{Deserialize, Serialize};
@@ -55,7 +56,10 @@ fn batch(slot: u64, operation: Operation) -> Value {
 fn d17_a_state_machine_that_depends_on_chance_is_found_out_at_the_next_check() {
     const CHECK_EVERY: u64 = 16;
     let mut checker = Replication::default();
-    let mut replicas = [1, 2, 3].map(|node| (NodeId(node), Replica::<Forgetful>::new()));
+    let voters = (1..=3).map(|id| (NodeId(id), format!("n{id}:1")));
+    let genesis = Configurations::genesis(Membership::of_voters(voters).unwrap());
+    let mut replicas =
+        [1, 2, 3].map(|node| (NodeId(node), Replica::<Forgetful>::new(genesis.clone())));
     let mut values = vec![batch(1, Operation::Open)];
     for sequence in 1..CHECK_EVERY * 20 {
         let command = postcard::to_stdvec(&sequence).unwrap().into();
@@ -66,7 +70,7 @@ fn d17_a_state_machine_that_depends_on_chance_is_found_out_at_the_next_check() {
     for value in &values {
         for (node, replica) in &mut replicas {
             let slot = replica.applied().next();
-            replica.apply(slot, value, paxos_core::SessionLimits::default());
+            replica.apply(slot, value);
             let checked = match slot.0.is_multiple_of(CHECK_EVERY) {
                 true => checker.state(*node, slot, &replica.snapshot()),
                 false => Ok(()),

@@ -1,0 +1,84 @@
+//! What is measured on the way, and when and how a run ends.
+
+use std::hash::{Hash, Hasher};
+
+use paxos_core::{NodeId, Time};
+
+use super::node::{Host, Running};
+use super::plan::SnapshotSettings;
+use super::world::{Report, World};
+use crate::checkers::counter_history;
+use crate::checkers::memory::{self, Limits};
+
+impl World<'_> {
+    pub(super) fn measure(&self) -> Result<(), String> {
+        memory::events(self.events.waiting())?;
+        let proposer = &self.plan.settings.proposer;
+        let limits = Limits {
+            decided: self.agreement.chosen() as u64,
+            alpha: self.plan.membership.alpha,
+            waiting: (proposer.queue_max + proposer.reads_max.min(self.clients.len() * 64)) as u64,
+            nodes: self.hosts.len() as u64,
+        };
+        self.running.iter().try_for_each(|(node, running)| {
+            let mut sizes = running.sizes().into_iter();
+            sizes.try_for_each(|(kind, bytes)| limits.role(*node, kind, bytes))
+        })
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        let there = |host: &Host| host.lost || self.running.contains_key(&host.me);
+        let mut nexts = self.running.values().filter_map(Running::next);
+        let first = nexts.next();
+        self.clients.iter().all(|client| client.left == 0)
+            && self.hosts.values().all(there)
+            && nexts.all(|next| Some(next) == first)
+    }
+
+    pub(super) fn stuck(&self) -> String {
+        let node = |(node, running): (&NodeId, &Running)| {
+            let status = running.status();
+            let leader = status.leader.map_or("nobody".to_owned(), |ballot| ballot.to_string());
+            format!("{node} at {} hears {leader}", status.chosen)
+        };
+        let nodes: Vec<_> = self.running.iter().map(node).collect();
+        let left: u64 = self.clients.iter().map(|client| client.left).sum();
+        format!("{left} operations left; {}", nodes.join(", "))
+    }
+
+    pub(super) fn finish(&mut self) -> Result<Report, String> {
+        self.measure()?;
+        let SnapshotSettings { every_bytes, keep } = self.plan.settings.snapshots;
+        for (node, running) in &self.running {
+            memory::log(*node, running.held(), every_bytes, keep)?;
+        }
+        let learners = self.running.values().filter(|running| running.next().is_some());
+        let mut states = learners.map(|running| running.replica.snapshot());
+        let first = states.next();
+        if !states.all(|state| Some(state) == first) {
+            return Err("replication: replicas of the same slots differ".to_owned());
+        }
+        if let Some(alarmed) = self.running.values().find(|node| node.status().alarms > 0) {
+            return Err(format!("alarms: one without reason: {:?}", alarmed.status()));
+        }
+        let history: Vec<_> =
+            self.clients.iter().flat_map(|client| client.history.iter().copied()).collect();
+        counter_history::check(&history)?;
+        let missing = self.faults.missing(&self.plan);
+        if !missing.is_empty() {
+            return Err(format!("faults: planned and never happened: {}", missing.join(", ")));
+        }
+        first.hash(&mut self.hash);
+        Ok(Report {
+            hash: self.hash.finish(),
+            nodes: self.plan.membership.members.len(),
+            slots: self.agreement.chosen(),
+            answered: history.len(),
+            faults: self.faults.clone(),
+            leaders: self.leaders.len(),
+            snapshots: self.made,
+            restored: self.restored,
+            lasted: self.now.since(Time(0)),
+        })
+    }
+}
