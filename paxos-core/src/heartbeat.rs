@@ -129,7 +129,7 @@ impl HeartbeatPolicy {
             next: self.view.next(),
             saved: self.saved,
         };
-        for peer in self.view.others() {
+        for peer in self.view.others(now) {
             out.heartbeat(peer, heartbeat.clone());
         }
     }

@@ -68,14 +68,18 @@ impl View {
         self.settled = self.settled.max(from);
     }
 
-    /// The other nodes that must hear of this one: the members, and those of the membership before
-    /// until the newest has settled.
-    pub fn others(&self) -> Vec<NodeId> {
+    /// The other nodes that must hear of this one: the members, those of the membership before
+    /// until the newest has settled, and whoever is heard: it may know of a newer membership than
+    /// this node, which learns of none if it has no learner.
+    pub fn others(&self, now: Time) -> Vec<NodeId> {
         let (from, newest) = self.configurations.newest();
         let settled = *from <= self.settled;
-        let nodes = self.configurations.nodes().into_iter();
         let needed = |node: &NodeId| !settled || newest.members.contains_key(node);
-        nodes.filter(|node| *node != self.me && needed(node)).collect()
+        let mut nodes = self.configurations.nodes();
+        nodes.retain(needed);
+        nodes.extend(self.fresh(now, |_| true));
+        nodes.remove(&self.me);
+        nodes.into_iter().collect()
     }
 
     /// Whether this node may lead from the first slot not known to be chosen on.

@@ -72,6 +72,7 @@ impl World<'_> {
         let change = Reconfigure { base, membership, origin, by: "admin/ada".to_owned() };
         self.proposed.push((base, next));
         let proposal = Proposal::Reconfigure(Box::new(change));
+        self.replication.submitted(&proposal);
         let message = Message::Inside(Inside::Propose { ticket: number, proposal });
         self.post(Duration::ZERO, Envelope { from: node, to: node, message });
         true

@@ -61,8 +61,9 @@ impl World<'_> {
         let ticket = self.clients[id].ticket();
         let message = match self.clients[id].batch(node, incarnation) {
             Some(bytes) => {
-                self.replication.submitted(&bytes);
-                paxos_core::Inside::Propose { ticket, proposal: Proposal::Commands(bytes) }
+                let proposal = Proposal::Commands(bytes);
+                self.replication.submitted(&proposal);
+                paxos_core::Inside::Propose { ticket, proposal }
             }
             None => paxos_core::Inside::Read { ticket },
         };
