@@ -47,9 +47,11 @@ impl Leadership {
         Leadership { quorums: vec![quorums], claims: BTreeMap::new(), campaigns: BTreeMap::new() }
     }
 
-    /// The membership has changed.
+    /// The membership has changed. A leader that was alone has told nobody how often it beat: its
+    /// claim counts from its next heartbeat on.
     pub fn govern(&mut self, quorums: Quorums) {
         self.quorums.push(quorums);
+        self.claims.clear();
     }
 
     /// A message is sent, be it lost on its way or not.

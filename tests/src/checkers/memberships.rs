@@ -37,9 +37,10 @@ impl Memberships {
         self.all.last_key_value().expect("genesis is never taken away")
     }
 
-    /// All of them, oldest first.
-    pub fn all(&self) -> impl DoubleEndedIterator<Item = &Membership> {
-        self.all.values()
+    /// The one that governs a slot, and all after it.
+    pub fn since(&self, slot: Slot) -> impl Iterator<Item = &Membership> {
+        let first = self.all.range(..=slot).next_back().map_or(slot, |(from, _)| *from);
+        self.all.range(first..).map(|(_, membership)| membership)
     }
 
     /// How many changes were made.

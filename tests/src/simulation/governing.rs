@@ -26,12 +26,12 @@ impl World<'_> {
         Configurations::genesis(self.plan.membership.clone())
     }
 
-    /// Memberships that govern, or may yet.
+    /// Memberships that govern, or may yet, and those before them that are needed still.
     pub(super) fn open_memberships(&self) -> impl Iterator<Item = &Membership> {
         let memberships = self.agreement.memberships();
         let (newest, _) = memberships.newest();
         let proposed = self.proposed.iter().filter(move |(base, _)| base == newest);
-        memberships.all().rev().take(2).chain(proposed.map(|(_, membership)| membership))
+        memberships.since(self.settled).chain(proposed.map(|(_, membership)| membership))
     }
 
     /// Whether a membership gets on with these nodes alone: they have quorums, and enough replicas
@@ -138,6 +138,7 @@ impl World<'_> {
         }
         self.told(node, || format!("says that {} has settled", members(&newest)));
         self.snapshots.settled(node, from, &newest)?;
+        self.settled = self.settled.max(from);
         let burns = self.random.below(2) == 0;
         let gone = |host: &&Host| newest.has_removed(host.me) && (burns || host.me == node);
         let gone: Vec<_> = self.hosts.values().filter(gone).map(|host| host.me).collect();

@@ -120,6 +120,8 @@ pub(super) struct World<'a> {
     pub(super) agreement: Agreement,
     /// Memberships that were proposed and may yet be chosen, each with its base.
     pub(super) proposed: Vec<(Slot, Membership)>,
+    /// The newest membership that has settled governs from here.
+    pub(super) settled: Slot,
     pub(super) leadership: Leadership,
     /// Snapshots made, and those of others that a node went on from.
     pub(super) made: u64,
@@ -169,6 +171,7 @@ impl<'a> World<'a> {
             waiting_reads: BTreeMap::new(),
             agreement,
             proposed: Vec::new(),
+            settled: Slot::FIRST,
             made: 0,
             restored: 0,
             leadership: Leadership::new(plan.membership.quorums.clone()),
