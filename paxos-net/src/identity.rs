@@ -114,6 +114,12 @@ pub fn server_name(cluster: ClusterId, node: NodeId) -> String {
     format!("peer-{}.{cluster}.paxos.internal", node.0)
 }
 
+/// Whether a holder that [`Role`] prints so may change the cluster itself: an operator may, and
+/// neither a client nor a peer.
+pub fn is_admin(name: &str) -> bool {
+    name.strip_prefix("admin/").is_some_and(|name| checked(name).is_ok())
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -178,6 +184,21 @@ mod tests {
             server_name(CLUSTER, NodeId(3)),
             "peer-3.0000000000000000000000000000feed.paxos.internal"
         );
+    }
+
+    #[test]
+    fn an_admin_is_known_by_name_and_nobody_else_is_taken_for_one() {
+        assert!(is_admin(&Identity::admin(CLUSTER, "ada").unwrap().name()));
+        let others = [
+            Identity::client(CLUSTER, "admin").unwrap().name(),
+            Identity::peer(CLUSTER, NodeId(3)).name(),
+            "admin".to_owned(),
+            "admin/".to_owned(),
+            "client/admin/ada".to_owned(),
+        ];
+        for name in others {
+            assert!(!is_admin(&name), "{name}");
+        }
     }
 
     #[test]

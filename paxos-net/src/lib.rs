@@ -87,7 +87,7 @@ pub use counts::EndpointReport;
 pub use credentials::{Credentials, CredentialsError};
 pub use duration::{format_duration, parse_duration};
 pub use endpoint::{BindError, Endpoint, EndpointConfig};
-pub use identity::{Identity, IdentityError, Role};
+pub use identity::{Identity, IdentityError, Role, is_admin};
 pub use limits::Limits;
 pub use link::Link;
 pub use network::{Entropy, Network, Sockets};

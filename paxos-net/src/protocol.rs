@@ -249,6 +249,12 @@ pub enum Refused {
     /// The disk of the leader is full.
     #[error("no space is left where the log is: free some on the nodes, then try again")]
     NoSpace,
+    /// Only an operator may ask for that.
+    #[error("{identity} is no admin's certificate; this needs one: use --identity admin")]
+    NotAllowed {
+        /// Whose certificate was shown, as [`crate::Role`] prints it.
+        identity: String,
+    },
 }
 
 /// What stood in the way, by the weight of the acceptors that the answering node hears.

@@ -169,6 +169,7 @@ fn of_client(error: &ClientError) -> Exit {
         ClientError::TooLarge { .. } => Exit::Usage,
         ClientError::Unavailable(unavailable) => of_unavailable(unavailable),
         ClientError::Refused(Refused::NoSpace) => Exit::Disk,
+        ClientError::Refused(Refused::NotAllowed { .. }) => Exit::Certificate,
         ClientError::Refused(Refused::Unavailable(unavailable)) => of_unavailable(unavailable),
         ClientError::Refused(Refused::Rejected(rejection)) => of_rejection(rejection),
         ClientError::Refused(_) => Exit::TryAgain,
@@ -239,6 +240,9 @@ mod tests {
         assert_eq!(exit_of(ClientError::Configuration("bad".into())), Exit::Configuration);
         assert_eq!(exit_of(ClientError::TooLarge { size: 2, limit: 1 }), Exit::Usage);
         assert_eq!(exit_of(ClientError::Undecodable("what".into())), Exit::Internal);
+        let identity = "client/ada".to_owned();
+        let client = ClientError::from(Refused::NotAllowed { identity });
+        assert_eq!(exit_of(client), Exit::Certificate);
         let reused = Rejection::SequenceReused { session, sequence: 1 };
         assert_eq!(exit_of(ClientError::Rejected(reused)), Exit::Usage);
     }
