@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::message::{Envelope, Manifest, Message};
+use crate::message::{Envelope, Manifest, Message, ReadLevel};
 use crate::record::Record;
 use crate::status::Status;
 use crate::types::{Ballot, NodeId, Slot, Time};
@@ -100,6 +100,8 @@ pub enum Effect {
         ticket: u64,
         /// The slot.
         next: Slot,
+        /// What made it certain.
+        level: ReadLevel,
     },
     /// The leadership's view changed.
     Led(Change),

@@ -46,6 +46,9 @@ pub struct HeartbeatPolicy {
     options: HeartbeatOptions,
     random: Random,
     view: View,
+    /// The length of a leader lease: as long as one may stand, campaigns are in vain, and those of
+    /// several nodes would wait together and then chase each other.
+    lease: Duration,
     stage: Stage,
     /// The leader that is heard, and when it was heard last.
     leader: Option<(Ballot, Time)>,
@@ -80,6 +83,7 @@ impl HeartbeatPolicy {
         seed: u64,
         now: Time,
     ) -> Self {
+        let lease = genesis.newest().1.lease;
         let view = View::new(me, genesis, options.suspect_after);
         let mut policy = HeartbeatPolicy {
             me,
@@ -87,6 +91,7 @@ impl HeartbeatPolicy {
             options,
             random: Random::new(seed),
             view,
+            lease,
             stage: Stage::Following,
             leader: None,
             floor: Ballot::ZERO,
@@ -98,7 +103,8 @@ impl HeartbeatPolicy {
             failures: 0,
             now,
         };
-        policy.postpone(now);
+        // Acceptors that start, too, are silent for so long.
+        policy.postpone(now.after(lease));
         policy
     }
 
@@ -166,6 +172,7 @@ impl HeartbeatPolicy {
         let known = self.leader().filter(|ballot| ballot.node == from);
         if known.is_some() && heartbeat.leading.is_none() {
             self.lose(now, format!("{from} says that it no longer leads"), out);
+            self.postpone(now.after(self.lease));
         }
     }
 
@@ -240,6 +247,7 @@ impl HeartbeatPolicy {
                 Resignation::Told => "another leader is heard".to_owned(),
             };
             self.lose(now, format!("{} resigned: {why}", self.me), out);
+            self.postpone(now.after(self.lease));
         } else {
             self.postpone(now);
         }

@@ -55,6 +55,7 @@
 //! | window (alpha) | nothing is proposed `alpha` slots or more beyond u |
 //! | snapshot, cut (trim) | the state behind a slot, with sessions and time; to forget the log below a snapshot |
 //! | record, effect | what is written to the log; what a role asks its driver to do |
+//! | lease | an acceptor's word to promise nothing to other nodes for a while; of a quorum: reads without asking |
 //! | session | a client's name in the replicated state: makes each of its commands run once |
 //!
 //! # How a driver uses it
@@ -91,14 +92,13 @@
 //! # Reading order
 //!
 //! This page, `types`, `message`, `acceptor` (a page), `proposer` and `term`, `learner`, `effect`,
-//! `leadership` and `heartbeat`, `archive`. What every rule is for stands where the code keeps it,
+//! `lease`, `leadership` and `heartbeat`, `archive`. What every rule is for stands where the code keeps it,
 //! as a sentence that begins "Invariant:".
 //!
 //! # What is here and what is not yet
 //!
-//! Messages and records have the form of the whole protocol. Changes of membership and leader
-//! leases have their fields but not yet their behaviour: no lease is granted, and a
-//! [`Reconfigure`] that is chosen has no effect.
+//! Messages and records have the form of the whole protocol. Changes of membership have their
+//! fields but not yet their behaviour: a [`Reconfigure`] that is chosen has no effect.
 
 pub mod acceptor;
 pub mod archive;
@@ -109,6 +109,7 @@ mod hash;
 pub mod heartbeat;
 pub mod leadership;
 pub mod learner;
+mod lease;
 pub mod machine;
 pub mod membership;
 pub mod message;
@@ -137,7 +138,8 @@ pub use machine::{Context, RestoreError, StateMachine};
 pub use membership::{Configurations, Member, MemberRole, Membership};
 pub use message::{
     AcceptorMessage, ArchiveMessage, Envelope, Heartbeat, Inside, Lane, LeadershipMessage,
-    LearnerMessage, Manifest, Message, Promise, ProposerMessage, Restored, RoleKind, receivers,
+    LearnerMessage, Manifest, Message, Promise, ProposerMessage, ReadLevel, Restored, RoleKind,
+    receivers,
 };
 pub use proposer::{Proposer, ProposerOptions};
 pub use quorums::Quorums;

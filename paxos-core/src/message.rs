@@ -236,10 +236,12 @@ pub enum Inside {
         /// An encoded [`crate::batch::Commands`].
         bytes: Bytes,
     },
-    /// Gateway to learner: a read wants to be linearizable.
+    /// Gateway to learner: a read wants to contain everything that was answered before it.
     Read {
         /// The gateway's name for it.
         ticket: u64,
+        /// What shall make it certain.
+        level: ReadLevel,
     },
     /// Learner to proposer: the same read, stamped.
     Stamped {
@@ -247,6 +249,8 @@ pub enum Inside {
         ticket: u64,
         /// The first slot not known to be chosen when the read passed.
         next: Slot,
+        /// What shall make it certain.
+        level: ReadLevel,
     },
     /// Learner to proposer and leadership: how far the log is known.
     Advanced {
@@ -322,6 +326,15 @@ pub enum Inside {
         /// The ballot.
         ballot: Ballot,
     },
+}
+
+/// What makes a leader certain that nobody has led since, and a read linearizable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ReadLevel {
+    /// A quorum has answered that it promised nothing higher, asked after the read.
+    Linearizable,
+    /// A lease: the same as long as clocks keep to the drift bound of the membership.
+    Lease,
 }
 
 /// What a snapshot says to whoever goes on behind it.

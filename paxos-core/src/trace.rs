@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::effect::{Change, Effect, Input, Persist};
 use crate::message::{
     AcceptedValue, AcceptorMessage, ArchiveMessage, Envelope, Heartbeat, Inside, LeadershipMessage,
-    LearnerMessage, Manifest, Message, Promise, ProposerMessage, Resignation,
+    LearnerMessage, Manifest, Message, Promise, ProposerMessage, ReadLevel, Resignation,
 };
 use crate::record::{PeerRun, Record};
 use crate::types::{Slot, Time};
@@ -166,8 +166,10 @@ impl Display for Inside {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Inside::Propose { ticket, bytes } => write!(f, "propose {ticket} {}", batch(bytes)),
-            Inside::Read { ticket } => write!(f, "read {ticket}"),
-            Inside::Stamped { ticket, next } => write!(f, "stamped {ticket} {next}"),
+            Inside::Read { ticket, level } => write!(f, "read {ticket}{}", By(*level)),
+            Inside::Stamped { ticket, next, level } => {
+                write!(f, "stamped {ticket} {next}{}", By(*level))
+            }
             Inside::Advanced { next, configurations: _, clock } => {
                 let clock = Some(clock).filter(|clock| **clock > Time(0));
                 write!(f, "advanced to {next}{}", Maybe(" clock", clock))
@@ -200,6 +202,18 @@ impl Display for Resignation {
             Resignation::Behind(cut) => write!(f, "behind {cut}"),
             Resignation::Told => f.write_str("told"),
         }
+    }
+}
+
+/// What follows the words of a read.
+struct By(ReadLevel);
+
+impl Display for By {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            ReadLevel::Linearizable => "",
+            ReadLevel::Lease => " by lease",
+        })
     }
 }
 
@@ -254,7 +268,9 @@ impl Display for Effect {
             }
             Effect::Proposed { ticket, slot } => write!(f, "proposed {ticket} in {slot}"),
             Effect::Refuse { ticket, refusal } => write!(f, "refuse {ticket}: {refusal}"),
-            Effect::ReadReady { ticket, next } => write!(f, "read {ticket} ready at {next}"),
+            Effect::ReadReady { ticket, next, level } => {
+                write!(f, "read {ticket} ready at {next}{}", By(*level))
+            }
             Effect::Led(change) => change.fmt(f),
         }
     }

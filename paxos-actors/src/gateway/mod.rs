@@ -14,7 +14,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture,
     WrapFuture,
 };
-use paxos_core::{Envelope, Inside, Message, NodeId, RoleKind, Slot, Status};
+use paxos_core::{Envelope, Inside, Message, NodeId, ReadLevel, RoleKind, Slot, Status};
 use paxos_net::protocol::{ClientResponse, NodeReport, Relay, Response, Unavailable};
 
 use desk::Order;
@@ -68,7 +68,10 @@ impl GatewayActor {
         for order in self.desk.orders() {
             match order {
                 Order::Propose(ticket, bytes) => self.inside(Inside::Propose { ticket, bytes }),
-                Order::Read(ticket) => self.inside(Inside::Read { ticket }),
+                Order::Read(ticket) => {
+                    let level = ReadLevel::Linearizable;
+                    self.inside(Inside::Read { ticket, level });
+                }
                 Order::Ask(ask) => self.wires.ask.do_send(ask),
                 Order::Relay(to, relay) => self.relay(to, relay),
                 Order::Report(asker, id) => self.report(asker, id, context),

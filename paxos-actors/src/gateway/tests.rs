@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use paxos_core::batch::{COMMAND_MAX, Commands};
 use paxos_core::{
-    Applied, Ballot, Batch, Change, NodeId, Operation, Origin, Outcome, Refusal, Replica,
-    SessionId, SessionLimits, Slot, Time, Value,
+    Applied, Ballot, Batch, Change, NodeId, Operation, Origin, Outcome, ReadLevel, Refusal,
+    Replica, SessionId, SessionLimits, Slot, Time, Value,
 };
 use paxos_net::protocol::{
     Call, ClientRequest, ClientResponse, Consistency, Refused, Relay, Response, Unavailable,
@@ -234,7 +234,7 @@ fn a_read_that_the_proposer_refuses_waits_for_the_next_leader() {
     desk.notice(Time(1), led(Some(ME)));
     let orders = desk.orders();
     let [Order::Read(ticket)] = orders[..] else { panic!("{orders:?}") };
-    desk.notice(Time(1), Notice::ReadReady(ticket, Slot(5)));
+    desk.notice(Time(1), Notice::ReadReady(ticket, Slot(5), ReadLevel::Linearizable));
     let orders = desk.orders();
     let [Order::Ask(ask)] = &orders[..] else { panic!("{orders:?}") };
     assert_eq!(ask.applied, Slot(4));

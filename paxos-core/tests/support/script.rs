@@ -6,8 +6,8 @@ use bytes::Bytes;
 use paxos_core::message::{AcceptedValue, Resignation};
 use paxos_core::{
     AcceptorMessage, ArchiveMessage, Ballot, Batch, Configurations, Heartbeat, Inside,
-    LeadershipMessage, LearnerMessage, Manifest, Message, NodeId, Promise, ProposerMessage, Record,
-    Restored, Slot, Time, Value,
+    LeadershipMessage, LearnerMessage, Manifest, Message, NodeId, Promise, ProposerMessage,
+    ReadLevel, Record, Restored, Slot, Time, Value,
 };
 
 /// The words of one line, taken one after the other.
@@ -270,8 +270,11 @@ impl<'a> Words<'a> {
                 };
                 Inside::Propose { ticket, bytes }
             }
-            "read" => Inside::Read { ticket: self.number() },
-            "stamped" => Inside::Stamped { ticket: self.number(), next: self.slot() },
+            "read" => Inside::Read { ticket: self.number(), level: self.level() },
+            "stamped" => {
+                let (ticket, next) = (self.number(), self.slot());
+                Inside::Stamped { ticket, next, level: self.level() }
+            }
             "advanced" => {
                 self.skip("to");
                 let next = self.slot();
@@ -308,6 +311,14 @@ impl<'a> Words<'a> {
             "ready" => Inside::Ready { ballot: self.ballot() },
             _ => return None,
         }))
+    }
+
+    fn level(&mut self) -> ReadLevel {
+        if !self.has("by") {
+            return ReadLevel::Linearizable;
+        }
+        self.skip("lease");
+        ReadLevel::Lease
     }
 
     fn reason(&mut self) -> Resignation {
