@@ -443,6 +443,7 @@ fn heartbeat_options(cluster: &ClusterFile) -> HeartbeatOptions {
         suspect_after: settings.suspect_after,
         spread: settings.spread,
         campaigns: true,
+        ..HeartbeatOptions::default()
     }
 }
 

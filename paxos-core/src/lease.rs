@@ -39,8 +39,8 @@ impl Lent {
         Lent { length, silent_until, lent: None }
     }
 
-    /// Lends to the leader of a ballot that nothing higher is promised than; whether it did. What is
-    /// lent under a higher ballot stays: a late question of an older leader must not end it.
+    /// Lends to the leader of a ballot, if nothing higher is promised; whether it did. What is lent
+    /// under a higher ballot stays: a late question of an older leader must not end it.
     pub(crate) fn lend(&mut self, now: Time, ballot: Ballot) -> bool {
         let higher = |(holder, until): (Ballot, Time)| holder > ballot && now <= until;
         if self.length.is_zero() || self.lent.is_some_and(higher) {
@@ -50,8 +50,8 @@ impl Lent {
         true
     }
 
-    /// Whether a campaign must wait. A node's own lease does not bar it, nor one whose leader handed
-    /// over. The last moment counts: clocks are read in whole microseconds, rounded down.
+    /// Whether a campaign must wait. A node's own lease does not bar it, nor one whose leader has
+    /// handed over. The last moment counts: clocks are read in whole microseconds, rounded down.
     pub(crate) fn bars(&self, now: Time, campaign: Ballot, after: Option<Ballot>) -> bool {
         let silent = !self.length.is_zero() && now <= self.silent_until;
         let other = |(holder, until): (Ballot, Time)| {

@@ -55,6 +55,7 @@
 //! | window (alpha) | nothing is proposed `alpha` slots or more beyond u |
 //! | snapshot, cut (trim) | the state behind a slot, with sessions and time; to forget the log below a snapshot |
 //! | record, effect | what is written to the log; what a role asks its driver to do |
+//! | hand over | give leading up in favour of a named successor, which may campaign at once |
 //! | lease | an acceptor's word to promise nothing to other nodes for a while; of a quorum: reads without asking |
 //! | session | a client's name in the replicated state: makes each of its commands run once |
 //!
@@ -105,6 +106,7 @@ pub mod archive;
 pub mod backlog;
 pub mod batch;
 pub mod effect;
+pub mod handover;
 mod hash;
 pub mod heartbeat;
 pub mod leadership;
@@ -131,6 +133,7 @@ pub use archive::{Archive, ArchiveOptions};
 pub use backlog::Backlog;
 pub use batch::{Operation, Origin, SessionId};
 pub use effect::{Change, Effect, Input, Persist, Refusal, Role};
+pub use handover::HandOver;
 pub use heartbeat::{HeartbeatOptions, HeartbeatPolicy};
 pub use leadership::{Elector, Leadership};
 pub use learner::{Learner, LearnerOptions};

@@ -309,6 +309,32 @@ pub enum Inside {
         /// The ballot.
         ballot: Ballot,
     },
+    /// Gateway to leadership: have another node lead, if this one does.
+    Transfer {
+        /// Which; `None`: whoever is level first.
+        to: Option<NodeId>,
+    },
+    /// Leadership to proposer: take no more commands, and say when nothing is in flight.
+    Yield {
+        /// The ballot it leads under.
+        ballot: Ballot,
+        /// When it takes commands again, if nothing has come of it.
+        until: Time,
+    },
+    /// Leadership to proposer: give the ballot up for good, and tell the successor.
+    HandOver {
+        /// The ballot.
+        ballot: Ballot,
+        /// The successor.
+        to: NodeId,
+    },
+    /// Proposer to leadership: what this leadership has proposed is chosen, and no more will be.
+    Drained {
+        /// The ballot it leads under.
+        ballot: Ballot,
+        /// The first slot without a value.
+        next: Slot,
+    },
     /// Proposer to leadership: a phase 1 quorum has promised.
     Elected {
         /// The ballot it leads under.
@@ -366,6 +392,8 @@ pub enum Resignation {
     Behind(Slot),
     /// The leadership said so.
     Told,
+    /// This node leads next.
+    HandedOver(NodeId),
 }
 
 /// A role of a node.
@@ -404,6 +432,8 @@ pub fn receivers(message: &Message) -> &'static [RoleKind] {
             Inside::Advanced { .. } => &[Proposer, Leadership, Archive],
             Inside::Seen { .. } => &[Proposer, Leadership],
             Inside::Campaign { .. } | Inside::Resign { .. } => &[Proposer],
+            Inside::Yield { .. } | Inside::HandOver { .. } => &[Proposer],
+            Inside::Transfer { .. } | Inside::Drained { .. } => &[Leadership],
             Inside::Elected { .. } | Inside::Resigned { .. } | Inside::Ready { .. } => {
                 &[Leadership]
             }

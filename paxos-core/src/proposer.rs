@@ -1,6 +1,7 @@
 //! The proposer: campaigns with a ballot, and as leader proposes a value for slot after slot
 //! (Lamport, *Paxos Made Simple*, 2001, phases 1a and 2a, and section 3 for many slots).
 
+mod handover;
 mod reads;
 
 use std::collections::VecDeque;
@@ -134,6 +135,9 @@ impl Proposer {
 
     /// Begins a leadership under a ballot higher than any that it has seen.
     fn campaign(&mut self, now: Time, after: Option<Ballot>, out: &mut Vec<Effect>) {
+        // The successor need not have promised the ballot that it follows.
+        let handed = after.filter(|ballot| ballot.is_sound()).map_or(0, |ballot| ballot.round);
+        self.round = self.round.max(handed);
         if self.round >= Ballot::ROUND_MAX {
             return;
         }
@@ -312,6 +316,7 @@ impl Proposer {
     fn propose(&mut self, now: Time, waiting: Waiting, out: &mut Vec<Effect>) {
         let refusal = match &self.term {
             None => Some(Refusal::NotLeader),
+            Some(term) if now < term.yields_until => Some(Refusal::NotLeader),
             Some(_) if self.queue.len() >= self.options.queue_max => Some(Refusal::Busy),
             Some(_) => None,
         };
@@ -377,6 +382,7 @@ impl Proposer {
         self.be_elected(now, out);
         self.pump(now, out);
         self.serve_reads(now, out);
+        self.tell_when_drained(now, out);
     }
 
     /// When a campaign is given up.
@@ -463,6 +469,8 @@ impl Role for Proposer {
                 Inside::Resign { ballot } if self.ballot() == Some(ballot) => {
                     self.resign(Resignation::Told, out);
                 }
+                Inside::Yield { ballot, until } => self.yields(now, ballot, until, out),
+                Inside::HandOver { ballot, to } => self.hand_over(now, ballot, to, out),
                 _ => {}
             },
             Input::Timeout => self.wake(now, out),

@@ -41,6 +41,10 @@ pub(crate) struct Term {
     pub(crate) prepare_at: Time,
     pub(crate) accept_at: Time,
     pub(crate) rounds: Rounds,
+    /// Until then it takes no more commands: another node shall lead.
+    pub(crate) yields_until: Time,
+    /// The leadership knows that nothing is in flight any more.
+    pub(crate) drained: bool,
     /// Replicated time at one moment of the local clock.
     pub(crate) clock: (Time, Time),
     promises: BTreeMap<NodeId, Option<Slot>>,
@@ -75,6 +79,8 @@ impl Term {
             prepare_at: now,
             accept_at: now,
             rounds: Rounds::new(now),
+            yields_until: Time(0),
+            drained: false,
             clock: (Time(0), now),
             promises: BTreeMap::new(),
             reported: BTreeMap::new(),

@@ -183,6 +183,10 @@ impl Display for Inside {
             Inside::Seen { ballot } => write!(f, "seen {ballot}"),
             Inside::Campaign { after } => write!(f, "campaign{}", Maybe(" after", *after)),
             Inside::Resign { ballot } => write!(f, "resign {ballot}"),
+            Inside::Transfer { to } => write!(f, "transfer{}", Maybe(" to", *to)),
+            Inside::Yield { ballot, until } => write!(f, "yield {ballot} until {until}"),
+            Inside::HandOver { ballot, to } => write!(f, "hand over {ballot} to {to}"),
+            Inside::Drained { ballot, next } => write!(f, "drained {ballot} at {next}"),
             Inside::Elected { ballot } => write!(f, "elected {ballot}"),
             Inside::Resigned { ballot, reason } => write!(f, "resigned {ballot} {reason}"),
             Inside::Ready { ballot } => write!(f, "ready {ballot}"),
@@ -201,6 +205,7 @@ impl Display for Resignation {
             Resignation::NoQuorum(silence) => write!(f, "unheard for {} ms", silence.as_millis()),
             Resignation::Behind(cut) => write!(f, "behind {cut}"),
             Resignation::Told => f.write_str("told"),
+            Resignation::HandedOver(to) => write!(f, "handed over to {to}"),
         }
     }
 }

@@ -308,6 +308,23 @@ impl<'a> Words<'a> {
             "resign" => Inside::Resign { ballot: self.ballot() },
             "elected" => Inside::Elected { ballot: self.ballot() },
             "resigned" => Inside::Resigned { ballot: self.ballot(), reason: self.reason() },
+            "transfer" => Inside::Transfer { to: self.maybe("to", Self::node) },
+            "yield" => {
+                let ballot = self.ballot();
+                self.skip("until");
+                Inside::Yield { ballot, until: self.time() }
+            }
+            "hand" => {
+                self.skip("over");
+                let ballot = self.ballot();
+                self.skip("to");
+                Inside::HandOver { ballot, to: self.node() }
+            }
+            "drained" => {
+                let ballot = self.ballot();
+                self.skip("at");
+                Inside::Drained { ballot, next: self.slot() }
+            }
             "ready" => Inside::Ready { ballot: self.ballot() },
             _ => return None,
         }))
@@ -325,6 +342,11 @@ impl<'a> Words<'a> {
         match self.word().as_str() {
             "told" => Resignation::Told,
             "behind" => Resignation::Behind(self.slot()),
+            "handed" => {
+                self.skip("over");
+                self.skip("to");
+                Resignation::HandedOver(self.node())
+            }
             "outvoted" => {
                 self.skip("by");
                 Resignation::Outvoted(self.ballot())
