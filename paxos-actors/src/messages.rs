@@ -3,8 +3,8 @@
 use actix::{Message as ActixMessage, MessageResponse};
 use bytes::Bytes;
 use paxos_core::{
-    Change, Manifest, Message, NodeId, Origin, Outcome, PeerRun, Persist, Refusal, Rejection, Slot,
-    Status, Time, Value,
+    Change, Manifest, Message, NodeId, Origin, Outcome, PeerRun, Persist, ReadLevel, Refusal,
+    Rejection, Slot, Status, Time, Value,
 };
 use paxos_net::Caller;
 use paxos_net::protocol::{ClientRequest, Relay};
@@ -139,8 +139,8 @@ pub enum Notice {
     Proposed(u64, Slot),
     /// A batch or a read was not taken.
     Refused(u64, Refusal),
-    /// A read may be answered once everything below the slot is applied.
-    ReadReady(u64, Slot),
+    /// A read may be answered once everything below the slot is applied; and what made it certain.
+    ReadReady(u64, Slot, ReadLevel),
     /// The leader changed.
     Led(Change),
 }

@@ -347,7 +347,9 @@ impl<S: StateMachine> Node<S> {
             .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
         let advanced = learner.advanced();
         let applied = replica.applied();
-        let acceptor = Acceptor::recover(me, AcceptorOptions::default(), &recovered);
+        let lease = identity.genesis.lease;
+        let options = AcceptorOptions { lease, ..AcceptorOptions::default() };
+        let acceptor = Acceptor::recover(me, options, &recovered, now);
         contexts.acceptor.run(RoleActor::new("acceptor", acceptor, wires.clone()));
         let proposer = Proposer::new(me, incarnation, proposer, genesis.clone());
         contexts.proposer.run(RoleActor::new("proposer", proposer, wires.clone()));
@@ -442,6 +444,7 @@ fn heartbeat_options(cluster: &ClusterFile) -> HeartbeatOptions {
         suspect_after: settings.suspect_after,
         spread: settings.spread,
         campaigns: true,
+        ..HeartbeatOptions::default()
     }
 }
 

@@ -45,8 +45,8 @@ impl<R: Role + Unpin + 'static> RoleActor<R> {
                 Effect::Refuse { ticket, refusal } => {
                     notices.push(Notice::Refused(ticket, refusal));
                 }
-                Effect::ReadReady { ticket, next } => {
-                    notices.push(Notice::ReadReady(ticket, next));
+                Effect::ReadReady { ticket, next, level } => {
+                    notices.push(Notice::ReadReady(ticket, next, level));
                 }
                 Effect::Led(change) => {
                     self.wires.show(&Shown::Led(&change));

@@ -2,10 +2,12 @@
 //! 1b and 2b). It fits on a page; everything else in this crate is there to feed it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{Effect, Input, Persist, Role};
+use crate::lease::Lent;
 use crate::message::{
     AcceptedValue, AcceptorMessage, Envelope, Inside, LearnerMessage, Message, Promise,
     ProposerMessage,
@@ -25,17 +27,28 @@ pub struct AcceptorOptions {
     /// Whether a replica of the same node saves snapshots, which alone say what may be cut; one
     /// without it believes the leader. Default: true.
     pub beside_replica: bool,
+    /// For how long it promises nothing to others once it has confirmed a leader, and to anybody
+    /// once it has started: the length of a leader lease in the membership. Zero: it lends none.
+    /// Default: zero.
+    pub lease: Duration,
 }
 
 impl Default for AcceptorOptions {
     fn default() -> Self {
-        AcceptorOptions { page_bytes: 1 << 20, page_values: 1024, beside_replica: true }
+        AcceptorOptions {
+            page_bytes: 1 << 20,
+            page_values: 1024,
+            beside_replica: true,
+            lease: Duration::ZERO,
+        }
     }
 }
 
 /// An acceptor.
 ///
 /// Invariant: it accepts and promises nothing below `promised`, and `promised` never falls.
+/// Invariant: a lease is lent in the step that answers the question, only when nothing higher is
+/// promised, and until it is over no other node is promised anything.
 /// Invariant: whatever it says of its state leaves inside a [`Persist`], behind the records that
 /// make it true.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,6 +58,7 @@ pub struct Acceptor {
     promised: Ballot,
     trimmed: Slot,
     accepted: BTreeMap<Slot, (Ballot, Value)>,
+    lent: Lent,
     dropped: u64,
     alarms: u64,
 }
@@ -56,7 +70,8 @@ pub enum Answer {
     After(Persist),
     /// Send at once: it says nothing that a crash could take back.
     Now(Unsynced),
-    /// Nothing: the message was nonsense, or its slot is trimmed.
+    /// Nothing: the message was nonsense, its slot is trimmed, or it is a campaign against a lease,
+    /// which is repeated.
     Dropped,
 }
 
@@ -87,14 +102,16 @@ pub enum Unsynced {
 }
 
 impl Acceptor {
-    /// An acceptor with the state that its log says, empty for a new one.
-    pub fn recover(me: NodeId, options: AcceptorOptions, recovered: &Recovered) -> Self {
+    /// An acceptor with the state that its log says, empty for a new one, which starts now.
+    pub fn recover(me: NodeId, options: AcceptorOptions, recovered: &Recovered, now: Time) -> Self {
+        let lent = Lent::at_start(options.lease, now);
         Acceptor {
             me,
             options,
             promised: recovered.promised,
             trimmed: recovered.trimmed,
             accepted: recovered.accepted.clone(),
+            lent,
             dropped: 0,
             alarms: 0,
         }
@@ -102,7 +119,7 @@ impl Acceptor {
 
     /// An acceptor that has promised and accepted nothing.
     pub fn new(me: NodeId) -> Self {
-        Self::recover(me, AcceptorOptions::default(), &Recovered::default())
+        Self::recover(me, AcceptorOptions::default(), &Recovered::default(), Time(0))
     }
 
     /// The highest ballot promised; [`Ballot::ZERO`] at first.
@@ -116,7 +133,7 @@ impl Acceptor {
     }
 
     /// Takes one message. `from` is the node it came from: a ballot speaks for its own node only.
-    pub fn step(&mut self, _now: Time, from: NodeId, message: AcceptorMessage) -> Answer {
+    pub fn step(&mut self, now: Time, from: NodeId, message: AcceptorMessage) -> Answer {
         match message {
             AcceptorMessage::Prepare { ballot, .. }
             | AcceptorMessage::Accept { ballot, .. }
@@ -131,6 +148,11 @@ impl Acceptor {
                 if ballot < self.promised =>
             {
                 Answer::Now(Unsynced::Nack { to: from, ballot, promised: self.promised })
+            }
+            AcceptorMessage::Prepare { ballot, after, .. }
+                if self.lent.bars(now, ballot, after) =>
+            {
+                Answer::Dropped
             }
             AcceptorMessage::Prepare { ballot, first, .. } => {
                 let news = (ballot > self.promised).then_some(Record::Promised(ballot));
@@ -153,7 +175,8 @@ impl Acceptor {
                 self.answer(from, news, vote)
             }
             AcceptorMessage::Confirm { ballot, round } => {
-                Answer::Now(Unsynced::Confirmed { to: from, ballot, round, granted: false })
+                let granted = self.lent.lend(now, ballot);
+                Answer::Now(Unsynced::Confirmed { to: from, ballot, round, granted })
             }
             AcceptorMessage::Cut { below } if !self.options.beside_replica => self.cut(below),
             AcceptorMessage::Cut { .. } => self.drop_it(),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::membership::Configurations;
-use crate::message::{Envelope, Manifest, Message};
+use crate::message::{Envelope, Manifest, Message, ReadLevel};
 use crate::record::Record;
 use crate::status::Status;
 use crate::types::{Ballot, NodeId, Slot, Time};
@@ -101,6 +101,8 @@ pub enum Effect {
         ticket: u64,
         /// The slot.
         next: Slot,
+        /// What made it certain.
+        level: ReadLevel,
     },
     /// The leadership's view changed.
     Led(Change),

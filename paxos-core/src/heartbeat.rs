@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::handover::HandOver;
 use crate::leadership::{Event, Leadership, Outbox};
 use crate::membership::Configurations;
 use crate::message::{Heartbeat, Resignation};
@@ -22,6 +23,9 @@ pub struct HeartbeatOptions {
     /// A campaign begins at a random moment within this time after that, and within a doubled time
     /// after each failed one, 64-fold at most. Default: 100 ms.
     pub spread: Duration,
+    /// For so long a leader that hands over waits for its successor to be level; it takes no
+    /// commands meanwhile, and goes on leading afterwards. Default: 1 s.
+    pub hand_over: Duration,
     /// Whether a proposer of the same node can campaign; a node without one beats and tells what it
     /// hears. Default: true.
     pub campaigns: bool,
@@ -33,6 +37,7 @@ impl Default for HeartbeatOptions {
             interval: Duration::from_millis(50),
             suspect_after: Duration::from_millis(250),
             spread: Duration::from_millis(100),
+            hand_over: Duration::from_secs(1),
             campaigns: true,
         }
     }
@@ -46,6 +51,9 @@ pub struct HeartbeatPolicy {
     options: HeartbeatOptions,
     random: Random,
     view: View,
+    /// The length of a leader lease: as long as one may stand, campaigns are in vain, and those of
+    /// several nodes would wait together and then chase each other.
+    lease: Duration,
     stage: Stage,
     /// The leader that is heard, and when it was heard last.
     leader: Option<(Ballot, Time)>,
@@ -60,6 +68,7 @@ pub struct HeartbeatPolicy {
     /// The first slot that the newest snapshot here does not cover.
     saved: Slot,
     failures: u32,
+    handing: Option<HandOver>,
     now: Time,
 }
 
@@ -80,6 +89,7 @@ impl HeartbeatPolicy {
         seed: u64,
         now: Time,
     ) -> Self {
+        let lease = genesis.newest().1.lease;
         let view = View::new(me, genesis, options.suspect_after);
         let mut policy = HeartbeatPolicy {
             me,
@@ -87,6 +97,7 @@ impl HeartbeatPolicy {
             options,
             random: Random::new(seed),
             view,
+            lease,
             stage: Stage::Following,
             leader: None,
             floor: Ballot::ZERO,
@@ -96,9 +107,11 @@ impl HeartbeatPolicy {
             sequence: 0,
             saved: Slot(0),
             failures: 0,
+            handing: None,
             now,
         };
-        policy.postpone(now);
+        // Acceptors that start, too, are silent for so long.
+        policy.postpone(now.after(lease));
         policy
     }
 
@@ -138,6 +151,7 @@ impl HeartbeatPolicy {
         if !self.view.hear(now, from, heartbeat) {
             return;
         }
+        self.hand_over_if_level(from, heartbeat, out);
         let Some(ballot) = heartbeat
             .leading
             .filter(|ballot| ballot.is_sound() && ballot.node == from && *ballot >= self.floor)
@@ -166,6 +180,7 @@ impl HeartbeatPolicy {
         let known = self.leader().filter(|ballot| ballot.node == from);
         if known.is_some() && heartbeat.leading.is_none() {
             self.lose(now, format!("{from} says that it no longer leads"), out);
+            self.postpone(now.after(self.lease));
         }
     }
 
@@ -200,6 +215,7 @@ impl HeartbeatPolicy {
                 self.postpone(now.after(self.options.interval));
             }
         }
+        self.hand_over_ends(now, out);
         if self.beat_at <= now {
             self.beat(now, out);
         }
@@ -212,6 +228,28 @@ impl HeartbeatPolicy {
             && self.view.may_lead()
     }
 
+    fn hand_over(&mut self, now: Time, to: Option<NodeId>, out: &mut Outbox<'_>) {
+        let Stage::Leading(ballot) = self.stage else { return };
+        if self.handing.is_none() && to != Some(self.me) {
+            self.handing = Some(HandOver::new(ballot, to, now, self.options.hand_over));
+            out.yield_until(ballot, now.after(self.options.hand_over));
+        }
+    }
+
+    /// The heartbeats of the successor say how far it is. Each asks the proposer anew, which does
+    /// it once.
+    fn hand_over_if_level(&mut self, from: NodeId, heartbeat: &Heartbeat, out: &mut Outbox<'_>) {
+        let Some(handing) = &self.handing else { return };
+        if handing.suits(from, heartbeat, self.view.membership()) {
+            out.hand_over(handing.ballot, from);
+        }
+    }
+
+    fn hand_over_ends(&mut self, now: Time, out: &mut Outbox<'_>) {
+        let Some(over) = self.handing.take_if(|handing| handing.until <= now) else { return };
+        out.led(Some(over.ballot), format!("{} leads on: {}", self.me, over.failure()));
+    }
+
     fn elected(&mut self, now: Time, ballot: Ballot, out: &mut Outbox<'_>) {
         if ballot <= self.given_up {
             return;
@@ -220,6 +258,7 @@ impl HeartbeatPolicy {
         self.leader = Some((ballot, now));
         self.floor = self.floor.max(ballot);
         self.failures = 0;
+        self.handing = None;
         out.led(Some(ballot), "a phase 1 quorum has promised".to_owned());
         self.beat(now, out);
     }
@@ -230,8 +269,13 @@ impl HeartbeatPolicy {
             return;
         }
         self.stage = Stage::Following;
+        self.handing = None;
         self.failures += 1;
         if self.leader() == Some(ballot) {
+            let pause = match why {
+                Resignation::HandedOver(_) => self.lease + self.options.suspect_after,
+                _ => self.lease,
+            };
             let why = match why {
                 Resignation::Outvoted(by) => format!("outvoted by {by}"),
                 Resignation::NoQuorum(silence) => {
@@ -241,8 +285,10 @@ impl HeartbeatPolicy {
                     format!("slots below {cut} were cut and could not be learned")
                 }
                 Resignation::Told => "another leader is heard".to_owned(),
+                Resignation::HandedOver(to) => format!("it handed over to {to}"),
             };
             self.lose(now, format!("{} resigned: {why}", self.me), out);
+            self.postpone(now.after(pause));
         } else {
             self.postpone(now);
         }
@@ -279,6 +325,12 @@ impl Leadership for HeartbeatPolicy {
             }
             Event::Elected(ballot) => self.elected(now, ballot, out),
             Event::Resigned(ballot, reason) => self.resigned(now, ballot, reason, out),
+            Event::Transfer(to) => self.hand_over(now, to, out),
+            Event::Drained(ballot, next) => {
+                if let Some(handing) = self.handing.as_mut().filter(|it| it.ballot == ballot) {
+                    handing.drained(next);
+                }
+            }
             Event::Saved(upto) => self.saved = self.saved.max(upto),
             Event::Ready(_) | Event::Timeout => {}
         }
@@ -287,6 +339,9 @@ impl Leadership for HeartbeatPolicy {
 
     fn next_deadline(&self) -> Option<Time> {
         let mut deadline = self.beat_at;
+        if let Some(handing) = &self.handing {
+            deadline = deadline.min(handing.until);
+        }
         match (&self.stage, &self.leader) {
             (Stage::Leading(_), _) => {}
             (_, Some((_, at))) => deadline = deadline.min(at.after(self.options.suspect_after)),

@@ -40,6 +40,10 @@ pub enum Event {
     Seen(Ballot),
     /// This node leads.
     Elected(Ballot),
+    /// This node shall hand over, if it leads: to the named one, or to whoever is level first.
+    Transfer(Option<NodeId>),
+    /// What this node's leadership has proposed is chosen, and it takes no more.
+    Drained(Ballot, Slot),
     /// This node has given a ballot up.
     Resigned(Ballot, Resignation),
     /// The first slot of this node's leadership is chosen.
@@ -64,6 +68,17 @@ impl Outbox<'_> {
     /// Has the proposer of this node give a ballot up.
     pub fn resign(&mut self, ballot: Ballot) {
         self.inside(Inside::Resign { ballot });
+    }
+
+    /// Has the proposer of this node take no more commands for a while, and say when it is
+    /// [`Event::Drained`].
+    pub fn yield_until(&mut self, ballot: Ballot, until: Time) {
+        self.inside(Inside::Yield { ballot, until });
+    }
+
+    /// Has the proposer of this node give a ballot up, and tell the successor in the same step.
+    pub fn hand_over(&mut self, ballot: Ballot, to: NodeId) {
+        self.inside(Inside::HandOver { ballot, to });
     }
 
     /// Sends a heartbeat.
@@ -108,7 +123,11 @@ impl<L: Leadership> Role for Elector<L> {
             Input::Timeout => Event::Timeout,
             Input::Message(from, Message::Leadership(message)) => match message {
                 LeadershipMessage::Heartbeat(heartbeat) => Event::Heard(from, heartbeat),
-                LeadershipMessage::Succeed { ballot } => Event::Succeed(ballot),
+                // Nobody gives up another node's ballot.
+                LeadershipMessage::Succeed { ballot } if ballot.node == from => {
+                    Event::Succeed(ballot)
+                }
+                LeadershipMessage::Succeed { .. } => return,
             },
             Input::Message(_, Message::Inside(message)) => match message {
                 Inside::Advanced { next, configurations, .. } => {
@@ -117,6 +136,8 @@ impl<L: Leadership> Role for Elector<L> {
                 Inside::Saved { upto, .. } => Event::Saved(upto),
                 Inside::Settled { from } => Event::Settled(from),
                 Inside::Seen { ballot } => Event::Seen(ballot),
+                Inside::Transfer { to } => Event::Transfer(to),
+                Inside::Drained { ballot, next } => Event::Drained(ballot, next),
                 Inside::Elected { ballot } => Event::Elected(ballot),
                 Inside::Resigned { ballot, reason } => Event::Resigned(ballot, reason),
                 Inside::Ready { ballot } => Event::Ready(ballot),

@@ -499,8 +499,8 @@ impl Role for Learner {
                     self.be_safe(out);
                 }
             }
-            Input::Message(_, Message::Inside(Inside::Read { ticket })) => {
-                out.push(self.inside(Inside::Stamped { ticket, next: self.next }));
+            Input::Message(_, Message::Inside(Inside::Read { ticket, level })) => {
+                out.push(self.inside(Inside::Stamped { ticket, next: self.next, level }));
             }
             Input::Message(_, Message::Inside(Inside::Restored(restored))) => {
                 self.restored(now, restored, out);

@@ -55,6 +55,8 @@
 //! | window (alpha) | nothing is proposed `alpha` slots or more beyond u |
 //! | snapshot, cut (trim) | the state behind a slot, with sessions and time; to forget the log below a snapshot |
 //! | record, effect | what is written to the log; what a role asks its driver to do |
+//! | hand over | give leading up in favour of a named successor, which may campaign at once |
+//! | lease | an acceptor's word to promise nothing to other nodes for a while; of a quorum: reads without asking |
 //! | session | a client's name in the replicated state: makes each of its commands run once |
 //!
 //! # How a driver uses it
@@ -91,23 +93,24 @@
 //! # Reading order
 //!
 //! This page, `types`, `message`, `acceptor` (a page), `proposer` and `term`, `learner`, `effect`,
-//! `leadership` and `heartbeat`, `archive`. What every rule is for stands where the code keeps it,
+//! `lease`, `leadership` and `heartbeat`, `archive`. What every rule is for stands where the code keeps it,
 //! as a sentence that begins "Invariant:".
 //!
 //! # What is here and what is not yet
 //!
-//! Messages and records have the form of the whole protocol. Leader leases have their fields but
-//! not yet their behaviour: no lease is granted.
+//! Messages and records have the form of the whole protocol.
 
 pub mod acceptor;
 pub mod archive;
 pub mod backlog;
 pub mod batch;
 pub mod effect;
+pub mod handover;
 mod hash;
 pub mod heartbeat;
 pub mod leadership;
 pub mod learner;
+mod lease;
 pub mod machine;
 pub mod membership;
 pub mod message;
@@ -129,6 +132,7 @@ pub use archive::{Archive, ArchiveOptions};
 pub use backlog::Backlog;
 pub use batch::{Operation, Origin, SessionId};
 pub use effect::{Change, Effect, Governance, Input, Persist, Refusal, Role};
+pub use handover::HandOver;
 pub use heartbeat::{HeartbeatOptions, HeartbeatPolicy};
 pub use leadership::{Elector, Leadership};
 pub use learner::{Learner, LearnerOptions};
@@ -136,7 +140,8 @@ pub use machine::{Context, RestoreError, StateMachine};
 pub use membership::{Configurations, Member, MemberRole, Membership};
 pub use message::{
     AcceptorMessage, ArchiveMessage, Envelope, Heartbeat, Inside, Lane, LeadershipMessage,
-    LearnerMessage, Manifest, Message, Promise, ProposerMessage, Restored, RoleKind, receivers,
+    LearnerMessage, Manifest, Message, Promise, ProposerMessage, ReadLevel, Restored, RoleKind,
+    receivers,
 };
 pub use proposer::{Proposer, ProposerOptions};
 pub use quorums::Quorums;

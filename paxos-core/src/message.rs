@@ -236,10 +236,12 @@ pub enum Inside {
         /// What.
         proposal: Proposal,
     },
-    /// Gateway to learner: a read wants to be linearizable.
+    /// Gateway to learner: a read wants to contain everything that was answered before it.
     Read {
         /// The gateway's name for it.
         ticket: u64,
+        /// What shall make it certain.
+        level: ReadLevel,
     },
     /// Learner to proposer: the same read, stamped.
     Stamped {
@@ -247,6 +249,8 @@ pub enum Inside {
         ticket: u64,
         /// The first slot not known to be chosen when the read passed.
         next: Slot,
+        /// What shall make it certain.
+        level: ReadLevel,
     },
     /// Learner to proposer and leadership: how far the log is known.
     Advanced {
@@ -311,6 +315,32 @@ pub enum Inside {
         /// The ballot.
         ballot: Ballot,
     },
+    /// Gateway to leadership: have another node lead, if this one does.
+    Transfer {
+        /// Which; `None`: whoever is level first.
+        to: Option<NodeId>,
+    },
+    /// Leadership to proposer: take no more commands, and say when nothing is in flight.
+    Yield {
+        /// The ballot it leads under.
+        ballot: Ballot,
+        /// When it takes commands again, if nothing has come of it.
+        until: Time,
+    },
+    /// Leadership to proposer: give the ballot up for good, and tell the successor.
+    HandOver {
+        /// The ballot.
+        ballot: Ballot,
+        /// The successor.
+        to: NodeId,
+    },
+    /// Proposer to leadership: what this leadership has proposed is chosen, and no more will be.
+    Drained {
+        /// The ballot it leads under.
+        ballot: Ballot,
+        /// The first slot without a value.
+        next: Slot,
+    },
     /// Proposer to leadership: a phase 1 quorum has promised.
     Elected {
         /// The ballot it leads under.
@@ -328,6 +358,15 @@ pub enum Inside {
         /// The ballot.
         ballot: Ballot,
     },
+}
+
+/// What makes a leader certain that nobody has led since, and a read linearizable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ReadLevel {
+    /// A quorum has answered that it promised nothing higher, asked after the read.
+    Linearizable,
+    /// A lease: the same as long as clocks keep to the drift bound of the membership.
+    Lease,
 }
 
 /// What a snapshot says to whoever goes on behind it.
@@ -359,6 +398,8 @@ pub enum Resignation {
     Behind(Slot),
     /// The leadership said so.
     Told,
+    /// This node leads next.
+    HandedOver(NodeId),
 }
 
 /// A role of a node.
@@ -397,6 +438,8 @@ pub fn receivers(message: &Message) -> &'static [RoleKind] {
             Inside::Advanced { .. } => &[Proposer, Leadership, Archive],
             Inside::Seen { .. } => &[Proposer, Leadership],
             Inside::Campaign { .. } | Inside::Resign { .. } => &[Proposer],
+            Inside::Yield { .. } | Inside::HandOver { .. } => &[Proposer],
+            Inside::Transfer { .. } | Inside::Drained { .. } => &[Leadership],
             Inside::Elected { .. }
             | Inside::Resigned { .. }
             | Inside::Ready { .. }

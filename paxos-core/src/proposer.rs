@@ -1,6 +1,9 @@
 //! The proposer: campaigns with a ballot, and as leader proposes a value for slot after slot
 //! (Lamport, *Paxos Made Simple*, 2001, phases 1a and 2a, and section 3 for many slots).
 
+mod handover;
+mod reads;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -9,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Effect, Input, Refusal, Role};
 use crate::membership::Configurations;
 use crate::message::{
-    AcceptorMessage, Envelope, Inside, Message, Promise, ProposerMessage, Resignation,
+    AcceptorMessage, Envelope, Inside, Message, Promise, ProposerMessage, ReadLevel, Resignation,
 };
 use crate::status::Status;
 use crate::term::{Flight, Term};
@@ -82,6 +85,7 @@ struct Waiting {
 struct Stamped {
     ticket: u64,
     next: Slot,
+    level: ReadLevel,
 }
 
 impl Proposer {
@@ -129,6 +133,9 @@ impl Proposer {
 
     /// Begins a leadership under a ballot higher than any that it has seen.
     fn campaign(&mut self, now: Time, after: Option<Ballot>, out: &mut Vec<Effect>) {
+        // The successor need not have promised the ballot that it follows.
+        let handed = after.filter(|ballot| ballot.is_sound()).map_or(0, |ballot| ballot.round);
+        self.round = self.round.max(handed);
         if self.round >= Ballot::ROUND_MAX {
             return;
         }
@@ -288,7 +295,8 @@ impl Proposer {
             let reason = Resignation::Outvoted(*promised);
             let reads: Vec<_> = term.rounds.reads().collect();
             let (ballot, next) = (term.ballot, self.next);
-            self.reads.extend(reads.into_iter().map(|ticket| Stamped { ticket, next }));
+            let level = ReadLevel::Linearizable;
+            self.reads.extend(reads.into_iter().map(|ticket| Stamped { ticket, next, level }));
             out.push(self.inside(Inside::Resigned { ballot, reason }));
             self.campaign(now, None, out);
         }
@@ -308,6 +316,7 @@ impl Proposer {
     fn propose(&mut self, now: Time, waiting: Waiting, out: &mut Vec<Effect>) {
         let refusal = match &self.term {
             None => Some(Refusal::NotLeader),
+            Some(term) if now < term.yields_until => Some(Refusal::NotLeader),
             Some(_) if self.queue.len() >= self.options.queue_max => Some(Refusal::Busy),
             Some(_) => None,
         };
@@ -320,55 +329,12 @@ impl Proposer {
         }
     }
 
-    fn read(&mut self, now: Time, read: Stamped, out: &mut Vec<Effect>) {
-        let refusal = match &self.term {
-            None => Some(Refusal::NotLeader),
-            Some(_) if self.reads.len() >= self.options.reads_max => Some(Refusal::Busy),
-            Some(_) => None,
-        };
-        match refusal {
-            Some(refusal) => out.push(Effect::Refuse { ticket: read.ticket, refusal }),
-            None => {
-                self.reads.push_back(read);
-                self.confirm_reads(now, out);
-            }
-        }
-    }
-
-    /// Asks on behalf of the reads that wait, unless a question with reads is on its way: what
-    /// arrives meanwhile shares the next.
-    fn confirm_reads(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let Some(term) = &self.term else { return };
-        let ready = self.reads.front().is_some_and(|read| read.next <= self.next);
-        if ready && self.may_read() && !term.rounds.carries_reads() {
-            self.confirm(now, out);
-        }
-    }
-
-    /// Whether this leader knows everything that any leader before it may have had chosen: a phase
-    /// 1 quorum has reported to the end, and all that it reported is known to be chosen.
-    fn may_read(&self) -> bool {
-        let quorums = &self.configurations.at(self.next).quorums;
-        self.term.as_ref().is_some_and(|term| {
-            term.elected
-                && term.reports_end(quorums)
-                && self.next >= term.top
-                && self.next >= term.trimmed
-        })
-    }
-
     /// Asks the acceptors whether they have promised anything higher.
     fn confirm(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let mut reads = Vec::new();
-        if self.may_read() {
-            let next = self.next;
-            let (ready, later) = self.reads.drain(..).partition(|read| read.next <= next);
-            self.reads = later;
-            let ready: VecDeque<Stamped> = ready;
-            reads.extend(ready.into_iter().map(|read| read.ticket));
-        }
+        let reads = self.take_ready_reads();
+        let pause = self.confirm_pause();
         let Some(term) = self.term.as_mut() else { return };
-        term.rounds.due = now.after(self.options.confirm_every);
+        term.rounds.due = now.after(pause);
         let round = term.rounds.ask(now, self.next, &self.configurations, reads);
         let ballot = term.ballot;
         let membership = self.configurations.at(self.next);
@@ -380,21 +346,6 @@ impl Proposer {
                 out.push(self.send(witness, AcceptorMessage::Cut { below: self.safe }));
             }
         }
-    }
-
-    fn confirmed(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        ballot: Ballot,
-        round: u64,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(term) = self.term.as_mut().filter(|term| term.ballot == ballot) else { return };
-        for (ticket, next) in term.rounds.answer(from, round) {
-            out.push(Effect::ReadReady { ticket, next });
-        }
-        self.confirm_reads(now, out);
     }
 
     fn advanced(
@@ -430,7 +381,8 @@ impl Proposer {
         }
         self.be_elected(now, out);
         self.pump(now, out);
-        self.confirm_reads(now, out);
+        self.serve_reads(now, out);
+        self.tell_when_drained(now, out);
     }
 
     /// When a campaign is given up.
@@ -495,15 +447,17 @@ impl Role for Proposer {
                 ProposerMessage::Nack { ballot, promised } => {
                     self.refused(now, from, (ballot, promised), out);
                 }
-                ProposerMessage::Confirmed { ballot, round, granted: _ } => {
-                    self.confirmed(now, from, ballot, round, out);
+                ProposerMessage::Confirmed { ballot, round, granted } => {
+                    self.confirmed(now, from, (ballot, round, granted), out);
                 }
             },
             Input::Message(_, Message::Inside(message)) => match message {
                 Inside::Propose { ticket, proposal } => {
                     self.propose(now, Waiting { ticket, proposal }, out);
                 }
-                Inside::Stamped { ticket, next } => self.read(now, Stamped { ticket, next }, out),
+                Inside::Stamped { ticket, next, level } => {
+                    self.read(now, Stamped { ticket, next, level }, out);
+                }
                 Inside::Advanced { next, configurations, clock } => {
                     self.advanced(now, next, configurations, clock, out);
                 }
@@ -515,6 +469,8 @@ impl Role for Proposer {
                 Inside::Resign { ballot } if self.ballot() == Some(ballot) => {
                     self.resign(Resignation::Told, out);
                 }
+                Inside::Yield { ballot, until } => self.yields(now, ballot, until, out),
+                Inside::HandOver { ballot, to } => self.hand_over(now, ballot, to, out),
                 _ => {}
             },
             Input::Timeout => self.wake(now, out),

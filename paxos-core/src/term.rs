@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::lease::Held;
 use crate::membership::Configurations;
 use crate::message::Promise;
 use crate::quorums::Quorums;
@@ -40,6 +41,10 @@ pub(crate) struct Term {
     pub(crate) prepare_at: Time,
     pub(crate) accept_at: Time,
     pub(crate) rounds: Rounds,
+    /// Until then it takes no more commands: another node shall lead.
+    pub(crate) yields_until: Time,
+    /// The leadership knows that nothing is in flight any more.
+    pub(crate) drained: bool,
     /// Replicated time at one moment of the local clock.
     pub(crate) clock: (Time, Time),
     promises: BTreeMap<NodeId, Option<Slot>>,
@@ -74,6 +79,8 @@ impl Term {
             prepare_at: now,
             accept_at: now,
             rounds: Rounds::new(now),
+            yields_until: Time(0),
+            drained: false,
             clock: (Time(0), now),
             promises: BTreeMap::new(),
             reported: BTreeMap::new(),
@@ -160,6 +167,8 @@ pub(crate) struct Rounds {
     pub(crate) confirmed: Time,
     /// When the next one is due.
     pub(crate) due: Time,
+    /// The lease of the newest question with which a quorum has lent one.
+    pub(crate) lease: Held,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -168,6 +177,7 @@ struct Round {
     next: Slot,
     configurations: Configurations,
     answered: BTreeSet<NodeId>,
+    lent_by: BTreeSet<NodeId>,
     reads: Vec<u64>,
 }
 
@@ -176,7 +186,7 @@ const ROUNDS_OPEN: usize = 16;
 
 impl Rounds {
     fn new(now: Time) -> Self {
-        Rounds { open: BTreeMap::new(), last: 0, confirmed: now, due: now }
+        Rounds { open: BTreeMap::new(), last: 0, confirmed: now, due: now, lease: Held::default() }
     }
 
     /// Begins a question with the reads that it shall confirm. Their stamps are at most `next`.
@@ -189,7 +199,8 @@ impl Rounds {
     ) -> u64 {
         self.last += 1;
         let configurations = configurations.clone();
-        let round = Round { sent: now, next, configurations, answered: BTreeSet::new(), reads };
+        let (answered, lent_by) = (BTreeSet::new(), BTreeSet::new());
+        let round = Round { sent: now, next, configurations, answered, lent_by, reads };
         self.open.insert(self.last, round);
         if self.open.len() > ROUNDS_OPEN
             && let Some((_, oldest)) = self.open.pop_first()
@@ -202,10 +213,16 @@ impl Rounds {
 
     /// Takes an answer in. If it completes a phase 2 quorum, every read of this question and of
     /// those before it is confirmed, each for the slot it was asked at.
-    pub(crate) fn answer(&mut self, from: NodeId, number: u64) -> Vec<(u64, Slot)> {
+    pub(crate) fn answer(&mut self, from: NodeId, number: u64, granted: bool) -> Vec<(u64, Slot)> {
         let Some(round) = self.open.get_mut(&number) else { return Vec::new() };
         round.answered.insert(from);
-        if !round.configurations.at(round.next).quorums.is_phase2(&round.answered) {
+        round.lent_by.extend(granted.then_some(from));
+        let quorums = &round.configurations.at(round.next).quorums;
+        let lease = Held { asked: round.sent, by: round.lent_by.clone() };
+        if lease.is_whole(quorums) && lease.asked >= self.lease.asked {
+            self.lease = lease;
+        }
+        if !quorums.is_phase2(&round.answered) {
             return Vec::new();
         }
         self.confirmed = self.confirmed.max(round.sent);
@@ -249,8 +266,8 @@ mod tests {
     }
 
     fn confirms(rounds: &mut Rounds, number: u64) -> Vec<(u64, Slot)> {
-        assert_eq!(rounds.answer(NodeId(1), number), []);
-        rounds.answer(NodeId(2), number)
+        assert_eq!(rounds.answer(NodeId(1), number, false), []);
+        rounds.answer(NodeId(2), number, false)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Formatter};
 use crate::effect::{Change, Effect, Governance, Input, Persist};
 use crate::message::{
     AcceptedValue, AcceptorMessage, ArchiveMessage, Envelope, Heartbeat, Inside, LeadershipMessage,
-    LearnerMessage, Manifest, Message, Promise, ProposerMessage, Resignation,
+    LearnerMessage, Manifest, Message, Promise, ProposerMessage, ReadLevel, Resignation,
 };
 use crate::record::{PeerRun, Record};
 use crate::types::{Slot, Time};
@@ -165,8 +165,10 @@ impl Display for Inside {
             Inside::Propose { ticket, proposal } => {
                 write!(f, "propose {ticket} {}", proposal.clone().stamped(Time(0)))
             }
-            Inside::Read { ticket } => write!(f, "read {ticket}"),
-            Inside::Stamped { ticket, next } => write!(f, "stamped {ticket} {next}"),
+            Inside::Read { ticket, level } => write!(f, "read {ticket}{}", By(*level)),
+            Inside::Stamped { ticket, next, level } => {
+                write!(f, "stamped {ticket} {next}{}", By(*level))
+            }
             Inside::Advanced { next, configurations: _, clock } => {
                 let clock = Some(clock).filter(|clock| **clock > Time(0));
                 write!(f, "advanced to {next}{}", Maybe(" clock", clock))
@@ -181,6 +183,10 @@ impl Display for Inside {
             Inside::Seen { ballot } => write!(f, "seen {ballot}"),
             Inside::Campaign { after } => write!(f, "campaign{}", Maybe(" after", *after)),
             Inside::Resign { ballot } => write!(f, "resign {ballot}"),
+            Inside::Transfer { to } => write!(f, "transfer{}", Maybe(" to", *to)),
+            Inside::Yield { ballot, until } => write!(f, "yield {ballot} until {until}"),
+            Inside::HandOver { ballot, to } => write!(f, "hand over {ballot} to {to}"),
+            Inside::Drained { ballot, next } => write!(f, "drained {ballot} at {next}"),
             Inside::Elected { ballot } => write!(f, "elected {ballot}"),
             Inside::Resigned { ballot, reason } => write!(f, "resigned {ballot} {reason}"),
             Inside::Ready { ballot } => write!(f, "ready {ballot}"),
@@ -195,7 +201,20 @@ impl Display for Resignation {
             Resignation::NoQuorum(silence) => write!(f, "unheard for {} ms", silence.as_millis()),
             Resignation::Behind(cut) => write!(f, "behind {cut}"),
             Resignation::Told => f.write_str("told"),
+            Resignation::HandedOver(to) => write!(f, "handed over to {to}"),
         }
+    }
+}
+
+/// What follows the words of a read.
+struct By(ReadLevel);
+
+impl Display for By {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            ReadLevel::Linearizable => "",
+            ReadLevel::Lease => " by lease",
+        })
     }
 }
 
@@ -250,7 +269,9 @@ impl Display for Effect {
             }
             Effect::Proposed { ticket, slot } => write!(f, "proposed {ticket} in {slot}"),
             Effect::Refuse { ticket, refusal } => write!(f, "refuse {ticket}: {refusal}"),
-            Effect::ReadReady { ticket, next } => write!(f, "read {ticket} ready at {next}"),
+            Effect::ReadReady { ticket, next, level } => {
+                write!(f, "read {ticket} ready at {next}{}", By(*level))
+            }
             Effect::Led(change) => change.fmt(f),
             Effect::Governed(governance) => governance.fmt(f),
         }

@@ -104,7 +104,8 @@ impl View {
         status.reached = reached.into_iter().collect();
     }
 
-    fn membership(&self) -> &Membership {
+    /// The membership that governs the first slot not known to be chosen.
+    pub fn membership(&self) -> &Membership {
         self.configurations.at(self.next)
     }
 

@@ -98,7 +98,7 @@ proptest! {
                     log.truncate(synced + (log.len() - synced) * hundredths / 100);
                     // A restart syncs what it has read.
                     synced = log.len();
-                    acceptor = Acceptor::recover(ME, AcceptorOptions::default(), &fold(&log));
+                    acceptor = Acceptor::recover(ME, AcceptorOptions::default(), &fold(&log), Time(0));
                 }
                 Step::Hear(from, message) => {
                     let mut effects = Vec::new();

@@ -126,7 +126,7 @@ impl Stage {
         let role: Box<dyn Role> = match kind.as_str() {
             "acceptor" => {
                 let options = with(AcceptorOptions::default(), &options);
-                Box::new(Acceptor::recover(me, options, &log))
+                Box::new(Acceptor::recover(me, options, &log, now))
             }
             "proposer" => {
                 Box::new(Proposer::new(me, 1, with(ProposerOptions::default(), &options), to))

@@ -7,7 +7,7 @@ use paxos_core::{
     Acceptor, AcceptorMessage, Archive, ArchiveMessage, ArchiveOptions, Ballot, Batch,
     Configurations, Effect, Elector, Heartbeat, HeartbeatOptions, HeartbeatPolicy, Input,
     LeadershipMessage, Learner, LearnerMessage, Manifest, Membership, Message, NodeId, Promise,
-    Proposal, Proposer, ProposerMessage, ProposerOptions, Role, Slot, Time, Value,
+    Proposal, Proposer, ProposerMessage, ProposerOptions, ReadLevel, Role, Slot, Time, Value,
 };
 use paxos_core::{Inside, RoleKind, receivers};
 use proptest::collection::vec;
@@ -113,17 +113,22 @@ fn to_archive() -> impl Strategy<Value = ArchiveMessage> {
 }
 
 fn inside() -> impl Strategy<Value = Inside> {
-    (ballot(), number(), 0..7).prop_map(|(ballot, number, kind)| match kind {
+    let levels = [ReadLevel::Linearizable, ReadLevel::Lease];
+    let inside = move |(ballot, number, kind): (Ballot, u64, i32)| match kind {
         0 => {
             Inside::Propose { ticket: number, proposal: Proposal::Commands(b"x".as_slice().into()) }
         }
-        1 => Inside::Read { ticket: number },
-        2 => Inside::Stamped { ticket: number, next: Slot(number) },
+        1 => Inside::Read { ticket: number, level: levels[number as usize % 2] },
+        2 => {
+            let (ticket, next, level) = (number, Slot(number), levels[number as usize % 2]);
+            Inside::Stamped { ticket, next, level }
+        }
         3 => Inside::Campaign { after: None },
         4 => Inside::Resign { ballot },
         5 => Inside::Elected { ballot },
         _ => Inside::Resigned { ballot, reason: Resignation::Told },
-    })
+    };
+    (ballot(), number(), 0..7).prop_map(inside)
 }
 
 fn message() -> impl Strategy<Value = Message> {

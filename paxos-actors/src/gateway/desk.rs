@@ -373,7 +373,7 @@ impl Desk {
                 }
             }
             Notice::Refused(ticket, _) => self.refused(ticket),
-            Notice::ReadReady(ticket, next) => self.ask(ticket, Slot(next.0 - 1)),
+            Notice::ReadReady(ticket, next, _) => self.ask(ticket, Slot(next.0 - 1)),
             Notice::Led(change) => {
                 self.leader = change.leader.map(|ballot| ballot.node);
                 if let Some(leader) = self.leader {

@@ -15,7 +15,9 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture,
     WrapFuture,
 };
-use paxos_core::{Envelope, Inside, Membership, Message, NodeId, RoleKind, Slot, Status};
+use paxos_core::{
+    Envelope, Inside, Membership, Message, NodeId, ReadLevel, RoleKind, Slot, Status,
+};
 use paxos_net::protocol::{
     ClientResponse, MembersReport, NodeReport, Refused, Relay, Response, Unavailable,
 };
@@ -76,7 +78,10 @@ impl GatewayActor {
                 Order::Propose(ticket, proposal) => {
                     self.inside(Inside::Propose { ticket, proposal });
                 }
-                Order::Read(ticket) => self.inside(Inside::Read { ticket }),
+                Order::Read(ticket) => {
+                    let level = ReadLevel::Linearizable;
+                    self.inside(Inside::Read { ticket, level });
+                }
                 Order::Ask(ask) => self.wires.ask.do_send(ask),
                 Order::Relay(to, relay) => self.relay(to, relay),
                 Order::Report(asker, id) => self.report(asker, id, context),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use paxos_core::batch::{COMMAND_MAX, Commands};
 use paxos_core::{
     Applied, Ballot, Change, Configurations, Membership, NodeId, Operation, Origin, Outcome,
-    Proposal, Refusal, Replica, SessionId, Slot, Time,
+    Proposal, ReadLevel, Refusal, Replica, SessionId, Slot, Time,
 };
 use paxos_net::protocol::{
     Call, ClientRequest, ClientResponse, Consistency, Refused, Relay, Response, Unavailable,
@@ -272,7 +272,7 @@ fn a_read_that_the_proposer_refuses_waits_for_the_next_leader() {
     desk.notice(Time(1), led(Some(ME)));
     let orders = desk.orders();
     let [Order::Read(ticket)] = orders[..] else { panic!("{orders:?}") };
-    desk.notice(Time(1), Notice::ReadReady(ticket, Slot(5)));
+    desk.notice(Time(1), Notice::ReadReady(ticket, Slot(5), ReadLevel::Linearizable));
     let orders = desk.orders();
     let [Order::Ask(ask)] = &orders[..] else { panic!("{orders:?}") };
     assert_eq!(ask.applied, Slot(4));

@@ -24,7 +24,7 @@ fn value(text: &'static str) -> Value {
 }
 
 fn recover(recovered: &Recovered) -> Acceptor {
-    Acceptor::recover(NODE, AcceptorOptions::default(), recovered)
+    Acceptor::recover(NODE, AcceptorOptions::default(), recovered, Time(0))
 }
 
 /// An acceptor's answer to one message, written and sent, or not: an answer comes only when the

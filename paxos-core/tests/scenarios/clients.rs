@@ -28,7 +28,7 @@ fn cli6_what_fits_into_a_command_can_be_passed_on() {
         log.absorb(Record::Accepted { slot: Slot(slot), ballot, value });
     }
     let options = AcceptorOptions { page_bytes: COMMAND_MAX / 2, ..AcceptorOptions::default() };
-    let mut acceptor = Acceptor::recover(NodeId(2), options, &log);
+    let mut acceptor = Acceptor::recover(NodeId(2), options, &log, Time(0));
     let ballot = Ballot { round: 2, node: NodeId(1), incarnation: 1 };
     for slot in 1..=3 {
         let prepare = AcceptorMessage::Prepare { ballot, first: Slot(slot), after: None };

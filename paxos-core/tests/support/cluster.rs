@@ -12,8 +12,8 @@ use bytes::Bytes;
 use paxos_core::{
     Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Configurations, Effect, Elector, Envelope,
     HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner, LearnerOptions, Membership, Message,
-    NodeId, Persist, Proposal, Proposer, ProposerMessage, ProposerOptions, Random, Record,
-    Recovered, Restored, Role, RoleKind, Slot, Status, Time, Value, receivers,
+    NodeId, Persist, Proposal, Proposer, ProposerMessage, ProposerOptions, Random, ReadLevel,
+    Record, Recovered, Restored, Role, RoleKind, Slot, Status, Time, Value, receivers,
 };
 
 /// A story that makes more events than this in one go is stuck in one moment.
@@ -160,7 +160,7 @@ impl Cluster {
         let policy = HeartbeatPolicy::new(me, run, options, to(), node + 100 * run, now);
         let hello = learner.advanced();
         this.roles = Some(Roles {
-            acceptor: Acceptor::recover(me, acceptors, &log),
+            acceptor: Acceptor::recover(me, acceptors, &log, now),
             proposer: Proposer::new(me, run, ProposerOptions::default(), to()),
             learner,
             elector: this.governed.then(|| Elector::new(me, policy)),
@@ -208,7 +208,7 @@ impl Cluster {
     /// Asks the node for a linearizable read.
     pub fn read(&mut self, node: u64) -> u64 {
         let ticket = self.ticket(Bytes::new());
-        self.tell(node, Inside::Read { ticket });
+        self.tell(node, Inside::Read { ticket, level: ReadLevel::Linearizable });
         ticket
     }
 
@@ -450,7 +450,7 @@ impl Cluster {
                 tell(ticket, Fate::Proposed(slot), &mut self.tickets);
             }
             Effect::Refuse { ticket, .. } => tell(ticket, Fate::Refused, &mut self.tickets),
-            Effect::ReadReady { ticket, next } => {
+            Effect::ReadReady { ticket, next, .. } => {
                 tell(ticket, Fate::Readable(next), &mut self.tickets);
             }
             Effect::Restore { .. } | Effect::ReadPiece { .. } | Effect::KeepPiece { .. } => {

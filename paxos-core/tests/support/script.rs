@@ -7,7 +7,7 @@ use paxos_core::message::{AcceptedValue, Resignation};
 use paxos_core::{
     AcceptorMessage, ArchiveMessage, Ballot, Batch, Configurations, Heartbeat, Inside,
     LeadershipMessage, LearnerMessage, Manifest, Message, NodeId, Promise, Proposal,
-    ProposerMessage, Record, Restored, Slot, Time, Value,
+    ProposerMessage, ReadLevel, Record, Restored, Slot, Time, Value,
 };
 
 /// The words of one line, taken one after the other.
@@ -270,8 +270,11 @@ impl<'a> Words<'a> {
                 };
                 Inside::Propose { ticket, proposal: Proposal::Commands(bytes) }
             }
-            "read" => Inside::Read { ticket: self.number() },
-            "stamped" => Inside::Stamped { ticket: self.number(), next: self.slot() },
+            "read" => Inside::Read { ticket: self.number(), level: self.level() },
+            "stamped" => {
+                let (ticket, next) = (self.number(), self.slot());
+                Inside::Stamped { ticket, next, level: self.level() }
+            }
             "advanced" => {
                 self.skip("to");
                 let next = self.slot();
@@ -305,15 +308,45 @@ impl<'a> Words<'a> {
             "resign" => Inside::Resign { ballot: self.ballot() },
             "elected" => Inside::Elected { ballot: self.ballot() },
             "resigned" => Inside::Resigned { ballot: self.ballot(), reason: self.reason() },
+            "transfer" => Inside::Transfer { to: self.maybe("to", Self::node) },
+            "yield" => {
+                let ballot = self.ballot();
+                self.skip("until");
+                Inside::Yield { ballot, until: self.time() }
+            }
+            "hand" => {
+                self.skip("over");
+                let ballot = self.ballot();
+                self.skip("to");
+                Inside::HandOver { ballot, to: self.node() }
+            }
+            "drained" => {
+                let ballot = self.ballot();
+                self.skip("at");
+                Inside::Drained { ballot, next: self.slot() }
+            }
             "ready" => Inside::Ready { ballot: self.ballot() },
             _ => return None,
         }))
+    }
+
+    fn level(&mut self) -> ReadLevel {
+        if !self.has("by") {
+            return ReadLevel::Linearizable;
+        }
+        self.skip("lease");
+        ReadLevel::Lease
     }
 
     fn reason(&mut self) -> Resignation {
         match self.word().as_str() {
             "told" => Resignation::Told,
             "behind" => Resignation::Behind(self.slot()),
+            "handed" => {
+                self.skip("over");
+                self.skip("to");
+                Resignation::HandedOver(self.node())
+            }
             "outvoted" => {
                 self.skip("by");
                 Resignation::Outvoted(self.ballot())

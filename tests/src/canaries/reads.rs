@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use paxos_core::{
     AcceptorMessage, Ballot, Configurations, Effect, Envelope, Input, Inside, Membership, Message,
-    NodeId, Promise, Proposer, ProposerMessage, ProposerOptions, Role, Slot, Time,
+    NodeId, Promise, Proposer, ProposerMessage, ProposerOptions, ReadLevel, Role, Slot, Time,
 };
 use serde_json::json;
 
@@ -58,8 +58,9 @@ pub(super) const CANARIES: &[Canary] = &[
 
 fn stamped(input: &Input) -> Option<Effect> {
     match input {
-        Input::Message(_, Message::Inside(Inside::Stamped { ticket, next })) => {
-            Some(Effect::ReadReady { ticket: *ticket, next: *next })
+        Input::Message(_, Message::Inside(Inside::Stamped { ticket, next, level })) => {
+            let (ticket, next, level) = (*ticket, *next, *level);
+            Some(Effect::ReadReady { ticket, next, level })
         }
         _ => None,
     }
@@ -135,7 +136,8 @@ fn an_answer_to_an_older_round(plant: &mut dyn Plant) -> Result<(), String> {
     }
     hand(Input::Timeout);
     hand(inside(Inside::Advanced { next: Slot(2), configurations, clock: Time(0) }));
-    hand(inside(Inside::Stamped { ticket: 7, next: Slot(2) }));
+    let (ticket, next, level) = (7, Slot(2), ReadLevel::Linearizable);
+    hand(inside(Inside::Stamped { ticket, next, level }));
     let mut answered = |round| {
         let released = [1, 2].map(|acceptor| {
             let confirmed = ProposerMessage::Confirmed { ballot, round, granted: false };

@@ -68,7 +68,7 @@ impl Node {
             me,
             incarnation,
             acceptor: hosts(RoleKind::Acceptor)
-                .map(|()| Acceptor::recover(me, acceptor, &recovered)),
+                .map(|()| Acceptor::recover(me, acceptor, &recovered, Time(0))),
             proposer: hosts(RoleKind::Proposer)
                 .map(|()| Proposer::new(me, incarnation, proposer, of.genesis())),
             learner: hosts(RoleKind::Learner).map(|()| {

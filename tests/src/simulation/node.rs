@@ -172,8 +172,9 @@ impl Running {
         }
         let beside_replica = host.learns;
         let acceptor = || {
-            let options = AcceptorOptions { beside_replica, ..settings.acceptor.clone() };
-            Acceptor::recover(me, options, recovered)
+            let lease = genesis.lease;
+            let options = AcceptorOptions { beside_replica, lease, ..settings.acceptor.clone() };
+            Acceptor::recover(me, options, recovered, now)
         };
         let proposer = || Proposer::new(me, run, settings.proposer.clone(), known());
         let archive = || Archive::new(me, settings.archive.clone());

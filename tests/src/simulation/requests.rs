@@ -65,7 +65,10 @@ impl World<'_> {
                 self.replication.submitted(&proposal);
                 paxos_core::Inside::Propose { ticket, proposal }
             }
-            None => paxos_core::Inside::Read { ticket },
+            None => {
+                let level = paxos_core::ReadLevel::Linearizable;
+                paxos_core::Inside::Read { ticket, level }
+            }
         };
         let delay = self.upto(Duration::from_millis(1));
         let message = Message::Inside(message);

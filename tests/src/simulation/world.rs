@@ -395,7 +395,7 @@ impl<'a> World<'a> {
                 }
                 Ok(())
             }
-            Effect::ReadReady { ticket, next } => {
+            Effect::ReadReady { ticket, next, .. } => {
                 self.waiting_reads.entry((node, next)).or_default().push(ticket);
                 self.answer_reads(node);
                 Ok(())

@@ -1,0 +1,54 @@
+//! What a leader waits for before it hands over. Every policy can use it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::membership::Membership;
+use crate::message::Heartbeat;
+use crate::types::{Ballot, NodeId, Slot, Time};
+
+/// A hand-over that is going on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HandOver {
+    /// The ballot that is handed over.
+    pub ballot: Ballot,
+    /// To whom; `None`: to whoever is level first.
+    pub to: Option<NodeId>,
+    /// When it is given up.
+    pub until: Time,
+    drained: Option<Slot>,
+}
+
+impl HandOver {
+    /// Begins one that is given up after `patience`.
+    pub fn new(ballot: Ballot, to: Option<NodeId>, now: Time, patience: Duration) -> Self {
+        HandOver { ballot, to, until: now.after(patience), drained: None }
+    }
+
+    /// Nothing of this leadership is in flight any more: the successor must know all below `next`.
+    pub fn drained(&mut self, next: Slot) {
+        self.drained = Some(next);
+    }
+
+    /// Whether the sender of a heartbeat can lead on: it is the one that was named, or a voter if
+    /// none was, and knows everything that this leadership has had chosen.
+    pub fn suits(&self, from: NodeId, heartbeat: &Heartbeat, membership: &Membership) -> bool {
+        let member = membership.members.get(&from).map(|member| member.role);
+        let willing = member.is_some_and(|role| match self.to {
+            Some(to) => to == from && role.learns(),
+            None => role.learns() && role.accepts(),
+        });
+        willing && self.drained.is_some_and(|next| heartbeat.next >= next)
+    }
+
+    /// Why nothing came of it.
+    pub fn failure(&self) -> String {
+        let who = self.to.map_or("no other voter".to_owned(), |to| to.to_string());
+        match self.drained {
+            None => "what was in flight was not chosen in time".to_owned(),
+            Some(next) if self.to.is_some() => format!("{who} was not level with {next} in time"),
+            Some(next) => format!("{who} was level with {next} in time"),
+        }
+    }
+}
