@@ -41,6 +41,16 @@ pub enum InitError {
         /// What is there.
         path: PathBuf,
     },
+    /// The folder of the node is there already.
+    #[error(
+        "{} is there already: a node's folder is made once. If it is left from an attempt that \
+         failed, remove it and try again",
+        path.display()
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The addresses will not do.
     #[error(transparent)]
     Addresses(#[from] ClusterFileError),
@@ -111,13 +121,32 @@ pub fn init(options: &InitOptions) -> Result<ClusterFile, InitError> {
     issue(Role::Admin("admin".to_owned()), &folder.join("admin"))?;
     for node in file.nodes.keys().copied() {
         let home = node_folder(folder, node);
-        issue(Role::Peer(node), &home)?;
-        let identity = DataIdentity { cluster, node, genesis: genesis.clone() };
-        log::format(&mut Directory::create(home.join(DATA))?, &identity)?;
+        prepare(&home, &authority, cluster, node, genesis.clone())?;
     }
     // Last: a folder with a cluster file has everything else.
     fs::write(&path, text).map_err(|source| InitError::Write { path, source })?;
     Ok(file)
+}
+
+/// Makes the folder of a node that joins a cluster: its certificate, and a data directory that is
+/// formatted like those of the others, with the membership that the cluster began with.
+///
+/// # Errors
+/// See [`InitError`]: above all, a folder that is there already is left alone.
+pub fn prepare(
+    folder: &Path,
+    authority: &Authority,
+    cluster: ClusterId,
+    node: NodeId,
+    genesis: Membership,
+) -> Result<(), InitError> {
+    if folder.exists() {
+        return Err(InitError::Folder { path: folder.to_owned() });
+    }
+    authority.issue(&Identity::peer(cluster, node))?.save(folder)?;
+    let identity = DataIdentity { cluster, node, genesis };
+    log::format(&mut Directory::create(folder.join(DATA))?, &identity)?;
+    Ok(())
 }
 
 fn random<const N: usize>() -> Result<[u8; N], InitError> {

@@ -73,6 +73,7 @@ pub mod link;
 pub mod links;
 mod lock;
 pub mod network;
+mod node_sections;
 mod outbox;
 pub mod protocol;
 mod reader;

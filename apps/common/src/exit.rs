@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use paxos_actors::{Failure, InitError, StartError};
 use paxos_core::Rejection;
+use paxos_core::membership::{ChangeError, MembershipError};
 use paxos_net::client::ClientError;
 use paxos_net::cluster_file::ClusterFileError;
 use paxos_net::credentials::CredentialsError;
@@ -143,6 +144,9 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<ClientError>() {
         return Some(of_client(error));
     }
+    if cause.is::<MembershipError>() {
+        return Some(Exit::Usage);
+    }
     if let Some(error) = cause.downcast_ref::<StartError>() {
         return Some(Exit::of_code(error.exit_code()));
     }
@@ -173,7 +177,9 @@ fn of_client(error: &ClientError) -> Exit {
         ClientError::Refused(Refused::Unavailable(unavailable)) => of_unavailable(unavailable),
         ClientError::Refused(Refused::Rejected(rejection)) => of_rejection(rejection),
         ClientError::Refused(_) => Exit::TryAgain,
-        ClientError::Unknown { .. } | ClientError::Unreachable { .. } => Exit::NoQuorum,
+        ClientError::Unknown { .. }
+        | ClientError::Doubtful(_)
+        | ClientError::Unreachable { .. } => Exit::NoQuorum,
         ClientError::Certificate(_) => Exit::Certificate,
         ClientError::Configuration(_) => Exit::Configuration,
         _ => Exit::Internal,
@@ -193,6 +199,8 @@ fn of_rejection(rejection: &Rejection) -> Exit {
         Rejection::SessionExpired { .. } => Exit::No,
         Rejection::NotYourSession { .. } => Exit::Certificate,
         Rejection::BadSequence { .. } | Rejection::SequenceReused { .. } => Exit::Usage,
+        Rejection::Change(ChangeError::InProgress { .. }) => Exit::TryAgain,
+        Rejection::Change(_) => Exit::Usage,
         _ => Exit::Internal,
     }
 }

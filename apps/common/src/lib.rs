@@ -9,7 +9,7 @@
 //! | [`output`], [`timeline`] | results on stdout |
 //! | [`logging`] | everything else on stderr |
 //! | [`exit`] | exit codes, and which error means which |
-//! | [`init`], [`serve`], [`status`], [`log`], [`completions`] | commands |
+//! | [`init`], [`serve`], [`status`], [`members`], [`log`], [`completions`] | commands |
 //! | [`overview`] | the cluster at a glance |
 //! | [`children`], [`folder`], [`ports`] | a cluster of child processes |
 //! | [`signals`] | the signals that end a process in an orderly way |
@@ -23,6 +23,7 @@ pub mod folder;
 pub mod init;
 pub mod log;
 pub mod logging;
+pub mod members;
 pub mod options;
 pub mod output;
 pub mod overview;

@@ -10,6 +10,7 @@ use paxos_app::completions::Completions;
 use paxos_app::exit::Exit;
 use paxos_app::init::Init;
 use paxos_app::log::Log;
+use paxos_app::members::Members;
 use paxos_app::output::Output;
 use paxos_app::serve::Serve;
 use paxos_app::status::Status;
@@ -49,6 +50,12 @@ Examples:
   counter status
   counter status --cluster D/cluster.toml
   counter status -o json";
+
+const MEMBERS_EXAMPLES: &str = "\
+Examples:
+  counter members list
+  counter members add h4:7400 --identity admin
+  counter members remove 3 --identity admin";
 
 const LOG_EXAMPLES: &str = "\
 Examples:
@@ -92,6 +99,9 @@ enum Command {
     /// Show who leads, and how far each node is
     #[command(after_help = STATUS_EXAMPLES)]
     Status(Status),
+    /// Show who takes part, and change it
+    #[command(after_help = MEMBERS_EXAMPLES)]
+    Members(Members),
     /// Show and check the log of a node that does not run
     #[command(after_help = LOG_EXAMPLES)]
     Log(Log),
@@ -122,6 +132,7 @@ impl Line {
             Command::List(list) => list.run(output),
             Command::Watch(watch) => watch.run(output),
             Command::Status(status) => status.run(output),
+            Command::Members(members) => members.run(output),
             Command::Log(log) => log.run(output),
             Command::Bench(bench) => bench.run(output),
             Command::Torture(torture) => torture.run(output),
@@ -166,6 +177,12 @@ mod tests {
             "counter torture --clients 8 --ops 10000 --kill-leader-every 2s --history h.jsonl",
             "counter bench --clients 64 --connections 2 --duration 10s --payload 100 -o json",
             "counter status -o json",
+            "counter members list --cluster D/cluster.toml -o json",
+            "counter members add h4:7400 --role voter --identity D/admin",
+            "counter members promote 4 --identity D/admin",
+            "counter members demote 2 --identity D/admin",
+            "counter members remove 3 --identity D/admin --timeout 1m",
+            "counter members replace 3 h4:7400 --identity D/admin",
             "counter log verify --node 1 --cluster D/cluster.toml",
             "counter log dump --node 1 --identity D/node-1 --from 7 -o json",
             "counter demo",
