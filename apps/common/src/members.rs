@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use paxos_core::{Member, MemberRole, Membership, NodeId, Slot};
 use paxos_net::client::{Client, ClientError};
 use paxos_net::protocol::MembersReport;
-use paxos_net::{Authority, ClusterFile};
+use paxos_net::{Authority, ClusterFile, ClusterFileError};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -370,7 +370,9 @@ fn say(output: &Output, changed: &Changed, words: &str) -> anyhow::Result<Exit> 
 /// Says that a node was removed, or that it is needed still.
 fn gone(output: &Output, changed: &Changed, node: u64, next: &str) -> anyhow::Result<Exit> {
     if changed.settled {
-        let words = format!("node {node} is removed, and its folder can be deleted{next}");
+        let takes = changed.node.map(|new| format!("; node {new} takes its place"));
+        let takes = takes.unwrap_or_default();
+        let words = format!("node {node} is removed, and its folder can be deleted{takes}{next}");
         return say(output, changed, &words);
     }
     output.result(format!("node {node} takes part until slot {}{next}", changed.from), changed)?;
@@ -436,7 +438,7 @@ async fn change_and_prepare(
             let known = client.members().await?;
             let (next, node) = (plan(&known)?, known.membership.next_id);
             let folder = paxos_actors::node_folder(&beside, node);
-            ClusterFile::name_node(&path, node, address)?;
+            ClusterFile::name_node(&path, node, address).map_err(of_address)?;
             let prepared =
                 paxos_actors::prepare(&folder, &authority, cluster, node, known.genesis.clone());
             let made = match prepared {
@@ -466,6 +468,14 @@ async fn change_and_prepare(
     let changed = changed.await;
     client.close().await;
     changed
+}
+
+/// Only the address can be what is wrong with a file that was just read.
+fn of_address(error: ClusterFileError) -> anyhow::Error {
+    match error {
+        ClusterFileError::Wrong { what, .. } => Fault::usage(what).into(),
+        error => error.into(),
+    }
 }
 
 /// Has the change made. Of an attempt whose answer was lost, the membership tells whether it was.

@@ -18,7 +18,7 @@ use crate::processes::{Process, Told, told, until};
 /// A cluster in a folder of its own. Dropping it kills its nodes and removes the folder.
 pub struct Cluster {
     nodes: BTreeMap<u64, Process>,
-    addresses: Vec<String>,
+    addresses: BTreeMap<u64, String>,
     folder: TempDir,
 }
 
@@ -31,6 +31,7 @@ impl Cluster {
         let folder = tempfile::tempdir().expect("there is room for a temporary folder");
         let addresses = free_addresses(3).expect("there are free ports");
         told(["init", "--nodes", &addresses.join(","), "--dir", path_text(folder.path())]).ok();
+        let addresses = (1..).zip(addresses).collect();
         Cluster { nodes: BTreeMap::new(), addresses, folder }
     }
 
@@ -61,7 +62,7 @@ impl Cluster {
 
     /// The address of a node.
     pub fn address(&self, node: u64) -> &str {
-        &self.addresses[node as usize - 1]
+        self.addresses.get(&node).unwrap_or_else(|| panic!("there is no node {node}"))
     }
 
     /// Replaces text in the cluster file.
@@ -152,6 +153,30 @@ impl Cluster {
     pub fn told(&self, line: &[&str]) -> Told {
         let file = self.file();
         told(line.iter().copied().chain(["--cluster", path_text(&file)]))
+    }
+
+    /// Runs a command as an admin of this cluster, to its end.
+    pub fn told_admin(&self, line: &[&str]) -> Told {
+        let admin = self.folder().join("admin");
+        let identity = ["--identity", path_text(&admin), "--timeout", "60s"];
+        self.told(&[line, &identity[..]].concat())
+    }
+
+    /// Runs a command that takes a new node in, at the address that stands for `ADDRESS`, and says
+    /// which node that is.
+    ///
+    /// # Panics
+    /// If the command fails.
+    #[track_caller]
+    pub fn admit(&mut self, line: &[&str]) -> u64 {
+        let address = free_addresses(1).expect("there are free ports").remove(0);
+        let line: Vec<_> =
+            line.iter().map(|word| if *word == "ADDRESS" { &address } else { *word }).collect();
+        let told = self.told_admin(&[&line[..], &["-o", "json"]].concat());
+        let said: Value = serde_json::from_str(told.ok()).expect("it is JSON");
+        let node = said["node"].as_u64().expect("it names the node");
+        self.addresses.insert(node, address);
+        node
     }
 
     /// Starts a command as a client of this cluster.

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use paxos_core::{Envelope, NodeId, Random, Replica, Time};
+use paxos_core::membership::MembershipError;
+use paxos_core::{Envelope, Membership, NodeId, Random, Replica, Time};
 
 use super::events::Event;
 use super::plan::{Faults, Plan, Settings};
@@ -49,6 +50,7 @@ impl Cluster {
             reordering: 0,
             sync: Duration::from_millis(1),
             drift: false,
+            roles_change: true,
             troubles: BTreeMap::new(),
             faults_for: Duration::from_secs(1 << 30),
             settings: Settings::default(),
@@ -221,6 +223,37 @@ impl Cluster {
         self.world.post(Duration::ZERO, Envelope { from, to, message });
     }
 
+    /// Asks a node to have the membership changed, from the newest that it knows. Nodes that are new
+    /// start when the change is chosen.
+    ///
+    /// # Panics
+    /// If the node does not run, or the membership would not do.
+    #[track_caller]
+    pub fn change(
+        &mut self,
+        node: u64,
+        plan: impl FnOnce(&Membership) -> Result<Membership, MembershipError>,
+    ) {
+        let running = self.world.running.get(&NodeId(node)).expect("the node runs");
+        let known = running.governance.as_ref().expect("it has a learner");
+        let (base, newest) = known.configurations.newest().clone();
+        let next = plan(&newest).expect("the story asks for what can be");
+        self.world.ask_for(NodeId(node), base, next);
+    }
+
+    /// Lets time pass until so many changes of membership have been made, and the last has settled.
+    ///
+    /// # Panics
+    /// If that takes unreasonably long.
+    #[track_caller]
+    pub fn run_until_settled(&mut self, changes: usize) {
+        let what = format!("change {changes} of the membership has settled");
+        self.run_until(&what, PROGRESS_WITHIN, |cluster| {
+            let memberships = cluster.world.agreement.memberships();
+            cluster.changes() >= changes && *memberships.newest().0 <= cluster.world.settled
+        });
+    }
+
     /// One bit of a node's state changes, as if its state machine depended on chance.
     ///
     /// # Panics
@@ -247,7 +280,7 @@ impl Cluster {
         self.world.plan.loss_to.clear();
         self.world.conditions.pipes.clear();
         for node in self.nodes() {
-            if !self.world.running.contains_key(&NodeId(node)) {
+            if !self.world.running.contains_key(&NodeId(node)) && !self.is_gone(node) {
                 self.restart(node);
             }
         }
@@ -286,6 +319,21 @@ impl Cluster {
     pub fn round(&self) -> u64 {
         let rounds = self.world.hosts.values().map(|host| host.durable.promised.round);
         rounds.max().unwrap_or_default()
+    }
+
+    /// Changes of membership that were chosen so far.
+    pub fn changes(&self) -> usize {
+        self.world.agreement.memberships().changes()
+    }
+
+    /// The newest membership, in force or not.
+    pub fn membership(&self) -> &Membership {
+        self.world.agreement.memberships().newest().1
+    }
+
+    /// Whether the node has ended for good.
+    pub fn is_gone(&self, node: u64) -> bool {
+        self.world.hosts.get(&NodeId(node)).is_some_and(|host| host.lost)
     }
 
     /// Client operations answered so far.

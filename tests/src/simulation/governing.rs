@@ -5,7 +5,7 @@ use std::time::Duration;
 use paxos_core::membership::MembershipError;
 use paxos_core::{
     Configurations, Envelope, Governance, Inside, MemberRole, Membership, Message, NodeId, Origin,
-    Proposal, Reconfigure,
+    Proposal, Reconfigure, Slot,
 };
 
 use super::clock::Clock;
@@ -40,13 +40,12 @@ impl World<'_> {
         let quorums = &membership.quorums;
         let replicas: Vec<_> = membership.learners().filter(|node| left.contains(node)).collect();
         let without: Vec<_> = quorums.acceptors().filter(|node| !replicas.contains(node)).collect();
-        let changes = self.plan.troubles.contains_key(&Trouble::Change);
         let holds =
             replicas.len() as u64 >= membership.snapshot_replicas && !quorums.is_phase1(&without);
         quorums.is_phase1(left)
             && quorums.is_phase2(left)
             && !replicas.is_empty()
-            && (holds || !changes)
+            && (holds || !self.plan.roles_change)
     }
 
     /// The operator asks some node for a change that the cluster can live with, if he finds one.
@@ -64,18 +63,23 @@ impl World<'_> {
         if next.members.len() > MEMBERS_MAX || !self.is_livable(&next, &left) {
             return false;
         }
+        self.ask_for(node, *base, next);
+        true
+    }
+
+    /// The operator asks a node for a membership, made from the one that governs from `base` on.
+    pub(super) fn ask_for(&mut self, node: NodeId, base: Slot, next: Membership) {
         self.told(node, || format!("is asked for {}", members(&next)));
         let number = OPERATOR | self.random.below(1 << 20);
         let run = self.running.get(&node).map_or(0, |running| running.incarnation());
         let origin = Origin { node, incarnation: run, number };
-        let (base, membership) = (*base, next.clone());
-        let change = Reconfigure { base, membership, origin, by: "admin/ada".to_owned() };
+        let (membership, by) = (next.clone(), "admin/ada".to_owned());
+        let change = Reconfigure { base, membership, origin, by };
         self.proposed.push((base, next));
         let proposal = Proposal::Reconfigure(Box::new(change));
         self.replication.submitted(&proposal);
         let message = Message::Inside(Inside::Propose { ticket: number, proposal });
         self.post(Duration::ZERO, Envelope { from: node, to: node, message });
-        true
     }
 
     fn draw_change(&mut self, newest: &Membership) -> Result<Membership, MembershipError> {

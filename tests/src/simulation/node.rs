@@ -14,7 +14,7 @@ use paxos_core::{
 
 use super::client::Sum;
 use super::clock::Clock;
-use super::plan::{Plan, Trouble};
+use super::plan::Plan;
 use super::plant::{Actor, Plant};
 
 /// The cluster that every simulated disk belongs to.
@@ -49,13 +49,12 @@ impl Host {
     /// that a member with a replica may need.
     pub fn new(me: NodeId, role: MemberRole, plan: &Plan, clock: Clock) -> Self {
         let genesis = &plan.membership;
-        let roles_change = plan.troubles.contains_key(&Trouble::Change);
         let mut disk = MemoryDisk::new().shared();
         let identity = DataIdentity { cluster: CLUSTER, node: me, genesis: genesis.clone() };
         log::format(&mut disk, &identity).expect("a new disk has no faults");
         let (durable, paused_until) = (Recovered::default(), Time(0));
         let learns = role.learns();
-        let accepts = role.accepts() || (roles_change && learns);
+        let accepts = role.accepts() || (plan.roles_change && learns);
         let (damaged, lost) = (false, false);
         Host { me, accepts, learns, disk, clock, durable, damaged, lost, paused_until }
     }

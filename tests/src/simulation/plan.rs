@@ -36,6 +36,8 @@ pub struct Plan {
     pub sync: Duration,
     /// What befalls nodes, links, disks and clocks: how often, on average, and for how long.
     pub troubles: BTreeMap<Trouble, Rhythm>,
+    /// Members may get other roles: all that have a replica have an acceptor too.
+    pub roles_change: bool,
     /// Clocks run at rates between half and one and a half.
     pub drift: bool,
     /// Faults are on for this long; then the world is healed.
@@ -213,6 +215,7 @@ impl Plan {
             reordering: rate(random, 150),
             sync: Duration::from_micros(100 + random.below(20_000)),
             drift: random.below(3) == 0,
+            roles_change: troubles.contains_key(&Trouble::Change),
             troubles,
             faults_for,
             settings: Settings::draw(random),
