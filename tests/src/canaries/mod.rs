@@ -8,6 +8,7 @@ mod acceptors;
 mod disks;
 mod leaderships;
 mod learners;
+mod memberships;
 mod plants;
 mod proposers;
 mod reads;
@@ -73,6 +74,7 @@ pub fn all() -> impl Iterator<Item = &'static Canary> {
         disks::CANARIES,
         services::CANARIES,
         snapshots::CANARIES,
+        memberships::CANARIES,
         leaderships::CANARIES,
     ]
     .into_iter()

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use paxos_actors::log::{Disk, MemoryDisk};
 use paxos_core::sessions::Sessions;
 use paxos_core::{
-    Effect, Envelope, Input, Inside, LearnerMessage, Message, NodeId, Promise, ProposerMessage,
-    Recovered, Role, Slot, Time,
+    Configurations, Effect, Envelope, Input, Inside, LearnerMessage, Membership, Message, NodeId,
+    Promise, ProposerMessage, Recovered, Role, Slot, Time,
 };
 use serde_json::json;
 
@@ -98,6 +98,14 @@ pub(super) const CANARIES: &[Canary] = &[
         plant: snapshots_are_not_fetched,
     },
     Canary {
+        id: "membership-missing-from-a-snapshot",
+        against: Against::Safety,
+        rule: "a snapshot carries the memberships, those that are not in force too",
+        source: "D6",
+        how: Seeds(super::memberships::changing),
+        plant: || Box::new(Restores(without_memberships)),
+    },
+    Canary {
         id: "first-page-counts-as-all",
         against: Against::Safety,
         rule: "a promise counts for the slots that its pages have reached, without a hole",
@@ -186,7 +194,7 @@ impl Plant for Restores {
 }
 
 /// A snapshot as it is encoded.
-type Parts = (Slot, Time, Sessions, Vec<u8>);
+type Parts = (Slot, Time, Sessions, Configurations, Vec<u8>);
 
 fn rewritten(state: &mut Vec<u8>, change: impl FnOnce(&mut Parts)) {
     let mut parts: Parts = postcard::from_bytes(state).expect("a snapshot has these parts");
@@ -196,6 +204,15 @@ fn rewritten(state: &mut Vec<u8>, change: impl FnOnce(&mut Parts)) {
 
 fn without_sessions(state: &mut Vec<u8>) {
     rewritten(state, |parts| parts.2 = Sessions::default());
+}
+
+fn without_memberships(state: &mut Vec<u8>) {
+    rewritten(state, |parts| {
+        // Who restarts knows the membership that it was formatted with.
+        let voters = (1..=3).map(|id| (NodeId(id), format!("n{id}:1")));
+        let membership = Membership::of_voters(voters).expect("three voters have quorums");
+        parts.3 = Configurations::genesis(membership.with_alpha(parts.3.alpha()).expect("known"));
+    });
 }
 
 fn without_time(state: &mut Vec<u8>) {
