@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::handover::HandOver;
+use crate::handover::{self, HandOver};
 use crate::leadership::{Event, Leadership, Outbox};
 use crate::membership::Configurations;
 use crate::message::{Heartbeat, Resignation};
@@ -227,7 +227,9 @@ impl HeartbeatPolicy {
 
     fn hand_over(&mut self, now: Time, to: Option<NodeId>, out: &mut Outbox<'_>) {
         let Stage::Leading(ballot) = self.stage else { return };
-        if self.handing.is_none() && to != Some(self.me) {
+        let others = self.view.others();
+        let willing = |node: &NodeId| handover::may_lead(*node, to, self.view.membership());
+        if self.handing.is_none() && others.iter().any(willing) {
             self.handing = Some(HandOver::new(ballot, to, now, self.options.hand_over));
             out.yield_until(ballot, now.after(self.options.hand_over));
         }

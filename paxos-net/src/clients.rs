@@ -214,6 +214,10 @@ fn size(call: &Call) -> usize {
     match call {
         Call::Operate(Operation::Run { command, .. }) => command.len(),
         Call::Query { query, .. } => query.len(),
-        Call::Operate(Operation::Open | Operation::Close { .. }) | Call::Status | Call::Ping => 0,
+        Call::Operate(Operation::Open | Operation::Close { .. })
+        | Call::Status
+        | Call::Ping
+        | Call::ReadIndex { .. }
+        | Call::Transfer { .. } => 0,
     }
 }

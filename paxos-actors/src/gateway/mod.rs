@@ -14,7 +14,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture,
     WrapFuture,
 };
-use paxos_core::{Envelope, Inside, Message, NodeId, ReadLevel, RoleKind, Slot, Status};
+use paxos_core::{Envelope, Inside, Message, NodeId, RoleKind, Slot, Status};
 use paxos_net::protocol::{ClientResponse, NodeReport, Relay, Response, Unavailable};
 
 use desk::Order;
@@ -68,10 +68,8 @@ impl GatewayActor {
         for order in self.desk.orders() {
             match order {
                 Order::Propose(ticket, bytes) => self.inside(Inside::Propose { ticket, bytes }),
-                Order::Read(ticket) => {
-                    let level = ReadLevel::Linearizable;
-                    self.inside(Inside::Read { ticket, level });
-                }
+                Order::Read(ticket, level) => self.inside(Inside::Read { ticket, level }),
+                Order::Transfer(to) => self.inside(Inside::Transfer { to }),
                 Order::Ask(ask) => self.wires.ask.do_send(ask),
                 Order::Relay(to, relay) => self.relay(to, relay),
                 Order::Report(asker, id) => self.report(asker, id, context),
@@ -85,6 +83,7 @@ impl GatewayActor {
                 },
             }
         }
+        self.wires.waiting.store(self.desk.waiting(), Ordering::Relaxed);
         for (caller, responses) in clients {
             caller.replies.send(responses);
         }

@@ -33,7 +33,7 @@ impl Pending {
         match &self.call {
             Call::Operate(operation) => operation.size(),
             Call::Query { query, .. } => query.len() + 32,
-            Call::Status | Call::Ping => 0,
+            Call::Status | Call::Ping | Call::ReadIndex { .. } | Call::Transfer { .. } => 0,
         }
     }
 

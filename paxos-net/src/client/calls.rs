@@ -213,6 +213,6 @@ fn size(call: &Call) -> usize {
     match call {
         Call::Operate(operation) => operation.size(),
         Call::Query { query, .. } => query.len(),
-        Call::Status | Call::Ping => 0,
+        Call::Status | Call::Ping | Call::ReadIndex { .. } | Call::Transfer { .. } => 0,
     }
 }
