@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use paxos_app::completions::Completions;
 use paxos_app::exit::Exit;
 use paxos_app::init::Init;
+use paxos_app::leader::Leader;
 use paxos_app::log::Log;
 use paxos_app::output::Output;
 use paxos_app::serve::Serve;
@@ -49,6 +50,12 @@ Examples:
   counter status
   counter status --cluster D/cluster.toml
   counter status -o json";
+
+const LEADER_EXAMPLES: &str = "\
+Examples:
+  counter leader show
+  counter leader transfer --identity D/admin --cluster D/cluster.toml
+  counter leader transfer 2 --identity admin";
 
 const LOG_EXAMPLES: &str = "\
 Examples:
@@ -92,6 +99,9 @@ enum Command {
     /// Show who leads, and how far each node is
     #[command(after_help = STATUS_EXAMPLES)]
     Status(Status),
+    /// Show who leads, or have another node lead
+    #[command(after_help = LEADER_EXAMPLES)]
+    Leader(Leader),
     /// Show and check the log of a node that does not run
     #[command(after_help = LOG_EXAMPLES)]
     Log(Log),
@@ -122,6 +132,7 @@ impl Line {
             Command::List(list) => list.run(output),
             Command::Watch(watch) => watch.run(output),
             Command::Status(status) => status.run(output),
+            Command::Leader(leader) => leader.run(output),
             Command::Log(log) => log.run(output),
             Command::Bench(bench) => bench.run(output),
             Command::Torture(torture) => torture.run(output),
@@ -166,6 +177,10 @@ mod tests {
             "counter torture --clients 8 --ops 10000 --kill-leader-every 2s --history h.jsonl",
             "counter bench --clients 64 --connections 2 --duration 10s --payload 100 -o json",
             "counter status -o json",
+            "counter get hits --read stale --at-least 7",
+            "counter list --read lease",
+            "counter leader show -o json",
+            "counter leader transfer 2 --identity D/admin --cluster D/cluster.toml",
             "counter log verify --node 1 --cluster D/cluster.toml",
             "counter log dump --node 1 --identity D/node-1 --from 7 -o json",
             "counter demo",
