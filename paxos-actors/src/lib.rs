@@ -55,6 +55,7 @@ mod apply;
 pub mod bootstrap;
 pub mod clock;
 mod failure;
+mod farewell;
 pub mod gateway;
 mod graph;
 mod ground;

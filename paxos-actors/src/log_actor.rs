@@ -335,6 +335,7 @@ mod tests {
             stopping: AtomicBool::new(false),
             writing: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
         })
     }
 

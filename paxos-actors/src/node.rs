@@ -25,6 +25,7 @@ use crate::apply::ApplyActor;
 use crate::bootstrap::node_folder;
 use crate::clock::Clock;
 use crate::failure::Failure;
+use crate::farewell;
 use crate::gateway::{GatewayActor, GatewayOptions};
 use crate::graph;
 use crate::ground::{self, Ground};
@@ -163,6 +164,7 @@ pub struct Node<S: StateMachine> {
     endpoint: Endpoint,
     address: SocketAddr,
     graph: String,
+    leader: Arc<AtomicU64>,
     client: Client,
     failures: UnboundedReceiver<Failure>,
     service: PhantomData<fn() -> S>,
@@ -249,6 +251,7 @@ impl<S: StateMachine> Contexts<S> {
             stopping: AtomicBool::new(false),
             writing: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
         })
     }
 }
@@ -365,7 +368,7 @@ impl<S: StateMachine> Node<S> {
             gateway,
             (address.clone(), identity.genesis),
             applied,
-            leader,
+            leader.clone(),
             wires.clone(),
         ));
         let hello = [advanced, stored].map(Message::Inside);
@@ -374,7 +377,7 @@ impl<S: StateMachine> Node<S> {
         let address = listening;
         let service = PhantomData;
         let actors = Actors(wires);
-        Ok(Node { actors, endpoint, address, graph, client, failures, service })
+        Ok(Node { actors, endpoint, address, graph, leader, client, failures, service })
     }
 
     /// The graph of actors that was built, for people.
@@ -413,9 +416,10 @@ impl<S: StateMachine> Node<S> {
         }
     }
 
-    /// Stops the node: tells the others, ends its actors, writes what is queued. Its data directory
-    /// is then free.
+    /// Stops the node: hands leadership over if it leads, tells the others, ends its actors, writes
+    /// what is queued. Its data directory is then free.
     pub async fn stop(self) {
+        farewell::hand_over(&self.actors.0, &self.leader).await;
         self.actors.0.stopping.store(true, Ordering::Relaxed);
         self.client.close().await;
         self.endpoint.close().await;

@@ -52,6 +52,8 @@ pub struct Wiring {
     pub writing: AtomicUsize,
     /// Messages dropped because something was full.
     pub dropped: AtomicU64,
+    /// Requests that wait at the gateway.
+    pub waiting: AtomicUsize,
 }
 
 /// How a role is reached.

@@ -31,15 +31,11 @@ impl HandOver {
         self.drained = Some(next);
     }
 
-    /// Whether the sender of a heartbeat can lead on: it is the one that was named, or a voter if
-    /// none was, and knows everything that this leadership has had chosen.
+    /// Whether the sender of a heartbeat may lead next, and knows everything that this leadership has
+    /// had chosen.
     pub fn suits(&self, from: NodeId, heartbeat: &Heartbeat, membership: &Membership) -> bool {
-        let member = membership.members.get(&from).map(|member| member.role);
-        let willing = member.is_some_and(|role| match self.to {
-            Some(to) => to == from && role.learns(),
-            None => role.learns() && role.accepts(),
-        });
-        willing && self.drained.is_some_and(|next| heartbeat.next >= next)
+        may_lead(from, self.to, membership)
+            && self.drained.is_some_and(|next| heartbeat.next >= next)
     }
 
     /// Why nothing came of it.
@@ -51,4 +47,13 @@ impl HandOver {
             Some(next) => format!("{who} was level with {next} in time"),
         }
     }
+}
+
+/// Whether a node may lead next: it is the one that was named, or a voter if none was.
+pub(crate) fn may_lead(node: NodeId, to: Option<NodeId>, membership: &Membership) -> bool {
+    let role = membership.members.get(&node).map(|member| member.role);
+    role.is_some_and(|role| match to {
+        Some(to) => to == node && role.learns(),
+        None => role.learns() && role.accepts(),
+    })
 }

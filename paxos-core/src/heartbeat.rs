@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::handover::HandOver;
+use crate::handover::{self, HandOver};
 use crate::leadership::{Event, Leadership, Outbox};
 use crate::membership::Configurations;
 use crate::message::{Heartbeat, Resignation};
@@ -230,9 +230,24 @@ impl HeartbeatPolicy {
 
     fn hand_over(&mut self, now: Time, to: Option<NodeId>, out: &mut Outbox<'_>) {
         let Stage::Leading(ballot) = self.stage else { return };
-        if self.handing.is_none() && to != Some(self.me) {
+        let others = self.view.others(now);
+        let willing = |node: &NodeId| handover::may_lead(*node, to, self.view.membership());
+        if self.handing.is_none() && others.iter().any(willing) {
             self.handing = Some(HandOver::new(ballot, to, now, self.options.hand_over));
             out.yield_until(ballot, now.after(self.options.hand_over));
+        }
+    }
+
+    /// A leader that the membership leaves out hands over to one of its members, or gives up.
+    fn leave_if_left_out(&mut self, now: Time, out: &mut Outbox<'_>) {
+        if let Stage::Leading(ballot) = self.stage
+            && !self.view.may_lead()
+            && self.handing.is_none()
+        {
+            self.hand_over(now, None, out);
+            if self.handing.is_none() {
+                out.resign(ballot);
+            }
         }
     }
 
@@ -247,6 +262,9 @@ impl HeartbeatPolicy {
 
     fn hand_over_ends(&mut self, now: Time, out: &mut Outbox<'_>) {
         let Some(over) = self.handing.take_if(|handing| handing.until <= now) else { return };
+        if !self.view.may_lead() {
+            return out.resign(over.ballot);
+        }
         out.led(Some(over.ballot), format!("{} leads on: {}", self.me, over.failure()));
     }
 
@@ -310,11 +328,7 @@ impl Leadership for HeartbeatPolicy {
             }
             Event::Advanced(next, configurations) => {
                 self.view.advance(next, configurations);
-                if let Stage::Leading(ballot) = self.stage
-                    && !self.view.may_lead()
-                {
-                    out.resign(ballot);
-                }
+                self.leave_if_left_out(now, out);
             }
             Event::Settled(from) => self.view.settle(from),
             Event::Seen(ballot) => {

@@ -93,8 +93,8 @@
 //! # Reading order
 //!
 //! This page, `types`, `message`, `acceptor` (a page), `proposer` and `term`, `learner`, `effect`,
-//! `lease`, `leadership` and `heartbeat`, `archive`. What every rule is for stands where the code keeps it,
-//! as a sentence that begins "Invariant:".
+//! `lease`, `leadership` and `heartbeat`, `archive`. What every rule is for stands where the code
+//! keeps it, as a sentence that begins "Invariant:".
 //!
 //! # What is here and what is not yet
 //!

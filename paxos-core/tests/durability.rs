@@ -98,7 +98,8 @@ proptest! {
                     log.truncate(synced + (log.len() - synced) * hundredths / 100);
                     // A restart syncs what it has read.
                     synced = log.len();
-                    acceptor = Acceptor::recover(ME, AcceptorOptions::default(), &fold(&log), Time(0));
+                    let (log, now) = (fold(&log), Time(0));
+                    acceptor = Acceptor::recover(ME, AcceptorOptions::default(), &log, now);
                 }
                 Step::Hear(from, message) => {
                     let mut effects = Vec::new();

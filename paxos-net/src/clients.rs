@@ -218,6 +218,8 @@ fn size(call: &Call) -> usize {
         | Call::Reconfigure { .. }
         | Call::Members
         | Call::Status
-        | Call::Ping => 0,
+        | Call::Ping
+        | Call::ReadIndex { .. }
+        | Call::Transfer { .. } => 0,
     }
 }

@@ -1,10 +1,13 @@
 //! What nodes and clients say to each other beside the messages of the protocol itself.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use paxos_core::value::payload;
-use paxos_core::{ClusterId, Membership, NodeId, Operation, Outcome, Rejection, Slot, Status};
+use paxos_core::{
+    ClusterId, Membership, NodeId, Operation, Outcome, ReadLevel, Rejection, Slot, Status,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -185,6 +188,20 @@ pub enum Call {
     Status,
     /// Nothing: whether the node is there. Its endpoint answers at once.
     Ping,
+    /// Up to which slot a state must be applied that contains everything answered before this was
+    /// asked. A gateway asks that of the leader's and then reads its own state.
+    ReadIndex {
+        /// What shall make it certain.
+        level: ReadLevel,
+    },
+    /// To have another node lead. For admins only.
+    Transfer {
+        /// The node that leads, as far as the asker knows; if it does not any more, nothing is
+        /// done. So the same request twice moves leadership once.
+        from: NodeId,
+        /// Which shall lead; `None`: whichever voter is level first.
+        to: Option<NodeId>,
+    },
 }
 
 impl Call {
@@ -205,6 +222,51 @@ pub enum Consistency {
         /// The slot.
         after: Slot,
     },
+    /// The same, by the lease of the leader and without asking the others: certain as long as
+    /// clocks keep to the drift bound. Without a lease it is asked as if it were linearizable.
+    Lease,
+    /// It is that of the node that is asked, as soon as that has applied this slot; 0: at once.
+    Stale {
+        /// The slot.
+        at_least: Slot,
+    },
+}
+
+/// How new the state certainly was that a query read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Served {
+    /// It contains everything that was answered before the query was asked: a quorum said so.
+    Linearizable,
+    /// The same, by the leader's lease.
+    Lease,
+    /// It may lack the newest.
+    Stale {
+        /// It contains everything that was answered until so long ago, in milliseconds, by the
+        /// clock of the node that answered; `None`: unknown.
+        behind_ms: Option<u64>,
+    },
+}
+
+impl From<ReadLevel> for Served {
+    fn from(level: ReadLevel) -> Served {
+        match level {
+            ReadLevel::Linearizable => Served::Linearizable,
+            ReadLevel::Lease => Served::Lease,
+        }
+    }
+}
+
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Served::Linearizable => f.write_str("linearizable: confirmed by a quorum"),
+            Served::Lease => f.write_str("linearizable by the leader's lease"),
+            Served::Stale { behind_ms: Some(ms) } => write!(f, "stale: up to date {ms} ms ago"),
+            Served::Stale { behind_ms: None } => {
+                f.write_str("stale: it is not known when this node was last up to date")
+            }
+        }
+    }
 }
 
 /// The response to a [`ClientRequest`].
@@ -230,6 +292,8 @@ pub enum Response {
         /// The encoded answer.
         #[serde(with = "payload")]
         answer: Bytes,
+        /// How new that state certainly was.
+        served: Served,
     },
     /// Who takes part.
     Members(Box<MembersReport>),
@@ -244,6 +308,18 @@ pub enum Response {
     },
     /// The node is there.
     Pong,
+    /// A state that has applied so much is as new as was asked.
+    Index {
+        /// The last slot that must be applied.
+        applied: Slot,
+        /// What makes it certain.
+        level: ReadLevel,
+    },
+    /// The node that was to hand over does not lead any more.
+    Led {
+        /// The one that does.
+        leader: NodeId,
+    },
 }
 
 /// Why a request certainly had no effect.
@@ -275,6 +351,12 @@ pub enum Refused {
     NotAllowed {
         /// Whose certificate was shown, as [`crate::Role`] prints it.
         identity: String,
+    },
+    /// The leader was asked to hand over, and leads on.
+    #[error("leadership stays where it is: {why}; look at status, and try again")]
+    NotHandedOver {
+        /// Why.
+        why: String,
     },
 }
 

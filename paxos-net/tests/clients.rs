@@ -12,7 +12,7 @@ use std::time::Duration;
 use paxos_core::{NodeId, Rejection, SessionId, Slot};
 use paxos_net::client::{Client, ClientError};
 use paxos_net::codec::Codec;
-use paxos_net::protocol::{ClientResponse, Consistency, Refused, Response, Unavailable};
+use paxos_net::protocol::{ClientResponse, Consistency, Refused, Response, Served, Unavailable};
 use support::{Mood, Stub, Sum, World, address, bind_again, encoded, replica, until};
 use tokio::task::JoinSet;
 
@@ -274,7 +274,11 @@ async fn g5_a_client_that_never_reads_is_closed_and_counted() {
     // More than all windows hold, at one go: as if nothing of it were read.
     let answer = bytes::Bytes::from(vec![0; 512 << 10]);
     for id in 0..64 {
-        let response = Response::Answer { slot: Slot(1), answer: answer.clone() };
+        let response = Response::Answer {
+            slot: Slot(1),
+            answer: answer.clone(),
+            served: Served::Linearizable,
+        };
         caller.replies.send(vec![ClientResponse { id: 1000 + id, leader: None, response }]);
     }
     until("it is counted", || endpoint.report().slow_clients == 1).await;
@@ -295,7 +299,7 @@ async fn an_answer_that_no_frame_carries_is_refused_and_not_silent() {
     until("the request is there", || !stub.held.lock().unwrap().is_empty()).await;
     let (caller, request) = stub.held.lock().unwrap().remove(0);
     let answer = bytes::Bytes::from(vec![0; 4 << 20]);
-    let response = Response::Answer { slot: Slot(1), answer };
+    let response = Response::Answer { slot: Slot(1), answer, served: Served::Linearizable };
     caller.replies.send(vec![ClientResponse { id: request.id, leader: None, response }]);
     let error = asking.await.unwrap().unwrap_err();
     assert!(matches!(error, ClientError::TooLarge { .. }), "{error}");

@@ -290,6 +290,19 @@ fn golden_bytes_of_what_clients_and_nodes_say() {
         &[5, 0, 1, 1, b'q', 1, 9],
         r#"{"id":5,"timeout_ms":0,"call":{"Query":{"query":"cQ==","consistency":{"Local":{"after":9}}}}}"#,
     );
+    let (from, to) = (NodeId(1), Some(NodeId(2)));
+    golden(
+        &ClientRequest { id: 6, timeout_ms: 0, call: Call::Transfer { from, to } },
+        &[6, 0, 5, 1, 1, 2],
+        r#"{"id":6,"timeout_ms":0,"call":{"Transfer":{"from":1,"to":2}}}"#,
+    );
+    let served = Served::Stale { behind_ms: Some(300) };
+    let answer = Response::Answer { slot: Slot(9), answer: Bytes::from_static(b"a"), served };
+    golden(
+        &ClientResponse { id: 6, leader: None, response: answer },
+        &[6, 0, 1, 9, 1, b'a', 2, 1, 0xac, 2],
+        r#"{"id":6,"leader":null,"response":{"Answer":{"slot":9,"answer":"YQ==","served":{"Stale":{"behind_ms":300}}}}}"#,
+    );
     let reply = Outcome::Replied(Bytes::from_static(b"ok"));
     golden(
         &ClientResponse { id: 4, leader: Some(NodeId(2)), response: Response::Done(reply) },

@@ -21,6 +21,7 @@ pub mod completions;
 pub mod exit;
 pub mod folder;
 pub mod init;
+pub mod leader;
 pub mod log;
 pub mod logging;
 pub mod members;

@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use paxos_core::Slot;
 use paxos_net::client::{Client, ClientConfig};
 use paxos_net::cluster_file::ClusterFile;
 use paxos_net::credentials::Credentials;
 use paxos_net::duration::parse_duration;
+use paxos_net::protocol::{Consistency, Served};
+use serde::Serialize;
 
 use crate::exit::Fault;
+use crate::output::Output;
 
 /// The environment variable that stands in for `--cluster`.
 pub const CLUSTER_VARIABLE: &str = "PAXOS_CLUSTER";
@@ -105,6 +109,76 @@ impl Common {
     }
 }
 
+/// How new what is read must be.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Reading")]
+pub struct ReadOption {
+    /// How new the answer must be
+    #[arg(long = "read", value_enum, value_name = "LEVEL", default_value = "linearizable")]
+    level: Level,
+
+    /// With --read stale: as new as this slot at least, as an earlier answer has named it
+    #[arg(long, value_name = "SLOT", default_value_t = 0, hide_default_value = true)]
+    at_least: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Level {
+    /// Contains everything acknowledged before; a quorum confirms it
+    #[default]
+    Linearizable,
+    /// The same by the leader's lease, without asking; relies on clocks of a bounded drift
+    Lease,
+    /// What the node has, at once, also without a leader; says how old it may be
+    Stale,
+}
+
+impl ReadOption {
+    /// What the nodes are asked for.
+    ///
+    /// # Errors
+    /// That a slot was named for a read that is as new as can be anyway.
+    pub fn consistency(self) -> Result<Consistency, Fault> {
+        match self.level {
+            Level::Stale => Ok(Consistency::Stale { at_least: Slot(self.at_least) }),
+            _ if self.at_least > 0 => Err(Fault::usage("--at-least is of use with --read stale")),
+            Level::Linearizable => Ok(Consistency::Linearizable),
+            Level::Lease => Ok(Consistency::Lease),
+        }
+    }
+}
+
+/// How new an answer was, as it is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ReadLabel {
+    /// `linearizable`, `lease` or `stale`: what the answer really was.
+    pub read: &'static str,
+    /// The last slot that the state had applied.
+    pub slot: u64,
+    /// Of a stale answer: how long ago, in milliseconds, the node was certainly up to date.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_ms: Option<u64>,
+}
+
+impl ReadLabel {
+    /// Of an answer.
+    pub fn of(slot: Slot, served: Served) -> Self {
+        let (read, behind_ms) = match served {
+            Served::Linearizable => ("linearizable", None),
+            Served::Lease => ("lease", None),
+            Served::Stale { behind_ms } => ("stale", behind_ms),
+        };
+        ReadLabel { read, slot: slot.0, behind_ms }
+    }
+
+    /// Says it on stderr: always of what may be old, else with -v.
+    pub fn tell(self, output: &Output, served: Served) {
+        if matches!(served, Served::Stale { .. }) || output.verbose > 0 {
+            output.remark(format_args!("{served}; slot {}", self.slot));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +205,33 @@ mod tests {
         let stray = Line::try_parse_from(["x", "--via", "h1:7400"]).unwrap().common;
         assert!(stray.refuse_strays().is_err());
         assert!(Line::try_parse_from(["x", "--timeout", "5"]).is_err());
+    }
+
+    #[derive(Parser)]
+    struct ReadLine {
+        #[command(flatten)]
+        read: ReadOption,
+    }
+
+    #[test]
+    fn reads_are_linearizable_unless_the_line_says_otherwise() {
+        let wants = |line: &[&str]| {
+            let line = ["x"].iter().chain(line);
+            ReadLine::try_parse_from(line).unwrap().read.consistency()
+        };
+        assert_eq!(wants(&[]), Ok(Consistency::Linearizable));
+        assert_eq!(wants(&["--read", "lease"]), Ok(Consistency::Lease));
+        let stale = Consistency::Stale { at_least: Slot(7) };
+        assert_eq!(wants(&["--read", "stale", "--at-least", "7"]), Ok(stale));
+        assert!(wants(&["--at-least", "7"]).is_err());
+    }
+
+    #[test]
+    fn the_label_says_what_was_served() {
+        let label = |served| crate::output::json(&ReadLabel::of(Slot(9), served)).unwrap();
+        assert_eq!(label(Served::Lease), r#"{"v":1,"read":"lease","slot":9}"#);
+        let stale = label(Served::Stale { behind_ms: Some(30) });
+        assert_eq!(stale, r#"{"v":1,"read":"stale","slot":9,"behind_ms":30}"#);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use paxos_app::completions::Completions;
 use paxos_app::exit::Exit;
 use paxos_app::init::Init;
+use paxos_app::leader::Leader;
 use paxos_app::log::Log;
 use paxos_app::members::Members;
 use paxos_app::output::Output;
@@ -57,6 +58,12 @@ Examples:
   counter members add h4:7400 --identity admin
   counter members remove 3 --identity admin";
 
+const LEADER_EXAMPLES: &str = "\
+Examples:
+  counter leader show
+  counter leader transfer --identity D/admin --cluster D/cluster.toml
+  counter leader transfer 2 --identity admin";
+
 const LOG_EXAMPLES: &str = "\
 Examples:
   counter log verify --node 1 --cluster D/cluster.toml
@@ -102,6 +109,9 @@ enum Command {
     /// Show who takes part, and change it
     #[command(after_help = MEMBERS_EXAMPLES)]
     Members(Members),
+    /// Show who leads, or have another node lead
+    #[command(after_help = LEADER_EXAMPLES)]
+    Leader(Leader),
     /// Show and check the log of a node that does not run
     #[command(after_help = LOG_EXAMPLES)]
     Log(Log),
@@ -133,6 +143,7 @@ impl Line {
             Command::Watch(watch) => watch.run(output),
             Command::Status(status) => status.run(output),
             Command::Members(members) => members.run(output),
+            Command::Leader(leader) => leader.run(output),
             Command::Log(log) => log.run(output),
             Command::Bench(bench) => bench.run(output),
             Command::Torture(torture) => torture.run(output),
@@ -183,6 +194,10 @@ mod tests {
             "counter members demote 2 --identity D/admin",
             "counter members remove 3 --identity D/admin --timeout 1m",
             "counter members replace 3 h4:7400 --identity D/admin",
+            "counter get hits --read stale --at-least 7",
+            "counter list --read lease",
+            "counter leader show -o json",
+            "counter leader transfer 2 --identity D/admin --cluster D/cluster.toml",
             "counter log verify --node 1 --cluster D/cluster.toml",
             "counter log dump --node 1 --identity D/node-1 --from 7 -o json",
             "counter demo",

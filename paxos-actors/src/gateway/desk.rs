@@ -1,13 +1,15 @@
 //! The gateway's desk: every request that waits, and for what. Pure, like a role: inputs in, orders
 //! out, time as an argument.
 
+mod reads;
+mod transfers;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use paxos_core::batch::COMMAND_MAX;
-use paxos_core::{NodeId, Operation, Origin, Outcome, Proposal, Rejection, Slot, Time};
+use paxos_core::{NodeId, Operation, Origin, Outcome, Proposal, ReadLevel, Slot, Time};
 use paxos_net::protocol::{
     Call, ClientRequest, ClientResponse, Consistency, Forwarded, Refused, Relay, Response,
     Unavailable,
@@ -17,6 +19,7 @@ use paxos_net::{Caller, is_admin};
 use super::gathering::gather;
 use super::pending::{Asker, Pending};
 use crate::messages::{AppliedBatch, Ask, Notice};
+use reads::{Freshness, Reads};
 
 /// Limits of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub struct GatewayOptions {
     pub requests_max: usize,
     /// Bytes of payload that may wait; more are answered "busy". Default: 64 MiB.
     pub bytes_max: usize,
-    /// Questions for a linearizable read on their way at once; reads gather meanwhile. Default: 2.
+    /// Questions for reads of one level on their way at once; reads gather meanwhile. Default: 2.
     pub reads_in_flight: usize,
 }
 
@@ -51,8 +54,10 @@ impl Default for GatewayOptions {
 pub enum Order {
     /// Hand a batch, or a change of membership, to the proposer of this node.
     Propose(u64, Proposal),
-    /// Have a read stamped and confirmed.
-    Read(u64),
+    /// Have a read stamped, and made certain.
+    Read(u64, ReadLevel),
+    /// Have this node hand over, if it leads.
+    Transfer(Option<NodeId>),
     /// Have queries answered.
     Ask(Ask),
     /// Relay to the gateway of a node.
@@ -69,13 +74,6 @@ pub enum Order {
 #[derive(Debug)]
 struct Batch {
     slot: Option<Slot>,
-    pending: Vec<Option<Pending>>,
-}
-
-/// Reads that share a question.
-#[derive(Debug)]
-struct Reads {
-    linearizable: bool,
     pending: Vec<Option<Pending>>,
 }
 
@@ -106,8 +104,11 @@ pub struct Desk {
     batches: BTreeMap<u64, Batch>,
     reads: BTreeMap<u64, Reads>,
     relayed: BTreeMap<u64, Relayed>,
-    /// Questions for a linearizable read that are on their way.
-    asking: usize,
+    /// Questions for reads that are on their way, by level.
+    asking: BTreeMap<ReadLevel, usize>,
+    freshness: Freshness,
+    /// Those who want this node to hand over.
+    transfers: Vec<Pending>,
     /// Requests that wait, by identity.
     shares: BTreeMap<Arc<str>, usize>,
     waiting: usize,
@@ -132,7 +133,9 @@ impl Desk {
             batches: BTreeMap::new(),
             reads: BTreeMap::new(),
             relayed: BTreeMap::new(),
-            asking: 0,
+            asking: BTreeMap::new(),
+            freshness: Freshness::default(),
+            transfers: Vec::new(),
             shares: BTreeMap::new(),
             waiting: 0,
             bytes: 0,
@@ -147,6 +150,11 @@ impl Desk {
     /// The leader as known now.
     pub fn leader(&self) -> Option<NodeId> {
         self.leader
+    }
+
+    /// Requests that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// What is to be done now.
@@ -198,11 +206,11 @@ impl Desk {
             Call::Status => return self.orders.push(Order::Report(pending.asker, pending.id)),
             Call::Members => return self.orders.push(Order::Members(pending.asker, pending.id)),
             Call::Ping => return self.answer(pending, Response::Pong),
-            Call::Reconfigure { .. } if !is_admin(&pending.identity) => {
+            Call::Reconfigure { .. } | Call::Transfer { .. } if !is_admin(&pending.identity) => {
                 let identity = pending.identity.to_string();
                 return self.answer(pending, Response::Refused(Refused::NotAllowed { identity }));
             }
-            Call::Operate(_) | Call::Reconfigure { .. } | Call::Query { .. } => {}
+            _ => {}
         }
         let share = self.shares.get(&pending.identity).copied().unwrap_or_default();
         if self.waiting >= self.options.requests_max
@@ -217,11 +225,11 @@ impl Desk {
         self.expires = Some(self.expires.map_or(deadline, |known| known.min(deadline)));
         match pending.call {
             Call::Query { consistency: Consistency::Local { after }, .. } => {
-                let applied = if after == Slot(0) { after } else { after.next() };
-                let name = self.name();
-                let reads = Reads { linearizable: false, pending: vec![Some(pending)] };
-                self.reads.insert(name, reads);
-                self.ask(name, applied);
+                self.read_here(if after == Slot(0) { after } else { after.next() }, pending);
+            }
+            Call::Query { consistency: Consistency::Stale { at_least }, .. } => {
+                self.read_here(at_least, pending);
+                self.freshen(now);
             }
             _ if pending.call.is_logged() => self.commands.push_back(pending),
             _ => self.queries.push_back(pending),
@@ -264,13 +272,14 @@ impl Desk {
 
     /// Sends on what can go.
     fn pump(&mut self, now: Time) {
-        match self.leader {
-            Some(leader) if leader == self.me => {
-                self.propose();
-                self.read();
-            }
-            Some(leader) if now >= self.relay_after => self.relay(now, leader),
-            Some(_) | None => {}
+        let Some(leader) = self.leader else { return };
+        self.transfer(leader);
+        if leader == self.me {
+            self.propose();
+            self.read(now);
+        } else if now >= self.relay_after {
+            self.read_by(now, leader);
+            self.relay(now, leader);
         }
     }
 
@@ -286,21 +295,14 @@ impl Desk {
         }
     }
 
-    fn read(&mut self) {
-        if self.asking < self.options.reads_in_flight && !self.queries.is_empty() {
-            self.asking += 1;
-            let name = self.name();
-            let pending = self.queries.drain(..).map(Some).collect();
-            self.reads.insert(name, Reads { linearizable: true, pending });
-            self.orders.push(Order::Read(name));
-        }
-    }
-
-    /// Passes everything on to the leader; what was itself passed on goes back, or two gateways
-    /// that each take the other for the leader would play ball with it.
+    /// Passes everything but reads on to the leader; what was itself passed on goes back, or two
+    /// gateways that each take the other for the leader would play ball with it.
     fn relay(&mut self, now: Time, leader: NodeId) {
         let (mut forwarded, mut bytes) = (Vec::new(), 0);
-        let waiting: Vec<_> = self.commands.drain(..).chain(self.queries.drain(..)).collect();
+        let wish = |pending: &Pending| matches!(pending.call, Call::Transfer { .. });
+        let (wishes, reads): (Vec<_>, Vec<_>) = self.queries.drain(..).partition(wish);
+        self.queries = reads.into();
+        let waiting: Vec<_> = self.commands.drain(..).chain(wishes).collect();
         for pending in waiting {
             if matches!(pending.asker, Asker::Peer(_)) {
                 self.settle(pending, Response::Refused(Refused::Busy));
@@ -326,14 +328,17 @@ impl Desk {
         self.relay_after = now.after(RELAY_AGAIN);
         let Relay::Ask(forwarded) = relay else { return };
         for Forwarded { request, .. } in forwarded.into_iter().rev() {
-            if let Some(Relayed { pending, .. }) = self.relayed.remove(&request.id) {
-                self.put_back(pending);
+            match self.relayed.remove(&request.id) {
+                Some(Relayed { pending, .. }) => self.put_back(pending),
+                None => self.put_reads_back(request.id),
             }
         }
     }
 
     fn told(&mut self, now: Time, told: ClientResponse) {
-        let Some(Relayed { pending, .. }) = self.relayed.remove(&told.id) else { return };
+        let Some(Relayed { pending, .. }) = self.relayed.remove(&told.id) else {
+            return self.index_told(now, told);
+        };
         let again =
             matches!(told.response, Response::Refused(Refused::Busy | Refused::Unavailable(_)));
         if again && pending.deadline > now.after(RELAY_AGAIN) {
@@ -355,6 +360,7 @@ impl Desk {
     /// Takes back what waits for an answer of some node. It may have been logged; sessions make it
     /// safe to send it again.
     fn call_back(&mut self, from: impl Fn(NodeId) -> bool) {
+        self.reads_asked_of(&from).into_iter().for_each(|name| self.put_reads_back(name));
         let lost: Vec<_> =
             self.relayed.iter().filter(|(_, it)| from(it.to)).map(|(id, _)| *id).collect();
         for id in lost.into_iter().rev() {
@@ -373,9 +379,12 @@ impl Desk {
                 }
             }
             Notice::Refused(ticket, _) => self.refused(ticket),
-            Notice::ReadReady(ticket, next, _) => self.ask(ticket, Slot(next.0 - 1)),
+            Notice::ReadReady(ticket, next, level) => {
+                self.certain(ticket, Slot(next.0 - 1), level);
+            }
             Notice::Led(change) => {
                 self.leader = change.leader.map(|ballot| ballot.node);
+                self.handed_over(change.why);
                 if let Some(leader) = self.leader {
                     self.call_back(|to| to != leader);
                 }
@@ -389,52 +398,12 @@ impl Desk {
         if let Some(batch) = self.batches.remove(&ticket) {
             batch.pending.into_iter().rev().flatten().for_each(|pending| self.put_back(pending));
         }
-        if let Some(reads) = self.take_reads(ticket) {
-            reads.pending.into_iter().rev().flatten().for_each(|pending| self.put_back(pending));
-        }
-    }
-
-    fn ask(&mut self, ticket: u64, applied: Slot) {
-        let Some(reads) = self.reads.get(&ticket) else { return };
-        let until = reads.pending.iter().flatten().map(|pending| pending.deadline).max();
-        let query = |pending: &Option<Pending>| match pending.as_ref().map(|pending| &pending.call)
-        {
-            Some(Call::Query { query, .. }) => query.clone(),
-            Some(_) | None => Bytes::new(),
-        };
-        let queries = reads.pending.iter().map(query).collect();
-        let until = until.unwrap_or_default();
-        self.orders.push(Order::Ask(Ask { ticket, applied, until, queries }));
-    }
-
-    fn take_reads(&mut self, ticket: u64) -> Option<Reads> {
-        let reads = self.reads.remove(&ticket)?;
-        self.asking -= usize::from(reads.linearizable);
-        Some(reads)
-    }
-
-    /// Queries were answered, in order.
-    pub fn answered(
-        &mut self,
-        now: Time,
-        ticket: u64,
-        slot: Slot,
-        answers: Vec<Result<Bytes, Rejection>>,
-    ) {
-        let Some(reads) = self.take_reads(ticket) else { return };
-        for (pending, answer) in reads.pending.into_iter().zip(answers) {
-            let Some(pending) = pending else { continue };
-            let response = match answer {
-                Ok(answer) => Response::Answer { slot, answer },
-                Err(rejection) => Response::Refused(Refused::Rejected(rejection)),
-            };
-            self.settle(pending, response);
-        }
-        self.pump(now);
+        self.put_reads_back(ticket);
     }
 
     /// Everything up to a slot is applied, among it these batches of this gateway.
     pub fn applied(&mut self, now: Time, applied: Vec<AppliedBatch>, upto: Slot) {
+        self.freshness.applied(upto);
         for AppliedBatch { origin, outcomes } in applied {
             let Some(batch) = self.batches.remove(&origin.number) else { continue };
             for (pending, outcome) in batch.pending.into_iter().zip(outcomes) {
@@ -476,6 +445,7 @@ impl Desk {
             self.expire(now);
         }
         self.repeat_relays(now);
+        self.repeat_indices(now);
         self.pump(now);
     }
 
@@ -517,11 +487,11 @@ impl Desk {
             let gone = pending.filter_map(|pending| pending.take_if(|pending| late(pending)));
             over.extend(gone.map(|pending| (pending, false)));
         }
-        // A question that nobody waits for any more is forgotten with its last asker.
-        let idle = |reads: &Reads| reads.pending.iter().all(Option::is_none);
-        let idle: Vec<_> =
-            self.reads.iter().filter(|(_, reads)| idle(reads)).map(|(name, _)| *name).collect();
-        idle.into_iter().for_each(|name| drop(self.take_reads(name)));
+        self.forget_idle_reads();
+        let (gone, left) = std::mem::take(&mut self.transfers).into_iter().partition(late);
+        self.transfers = left;
+        let gone: Vec<Pending> = gone;
+        over.extend(gone.into_iter().map(|pending| (pending, false)));
         let relayed = std::mem::take(&mut self.relayed);
         for (id, relayed) in relayed {
             match late(&relayed.pending) {
@@ -538,7 +508,7 @@ impl Desk {
     }
 
     fn earliest(&self) -> Option<Time> {
-        let queued = self.commands.iter().chain(&self.queries);
+        let queued = self.commands.iter().chain(&self.queries).chain(&self.transfers);
         let batches = self.batches.values().flat_map(|batch| batch.pending.iter().flatten());
         let reads = self.reads.values().flat_map(|reads| reads.pending.iter().flatten());
         let relayed = self.relayed.values().map(|relayed| &relayed.pending);

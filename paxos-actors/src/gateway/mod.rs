@@ -15,9 +15,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture,
     WrapFuture,
 };
-use paxos_core::{
-    Envelope, Inside, Membership, Message, NodeId, ReadLevel, RoleKind, Slot, Status,
-};
+use paxos_core::{Envelope, Inside, Membership, Message, NodeId, RoleKind, Slot, Status};
 use paxos_net::protocol::{
     ClientResponse, MembersReport, NodeReport, Refused, Relay, Response, Unavailable,
 };
@@ -78,10 +76,8 @@ impl GatewayActor {
                 Order::Propose(ticket, proposal) => {
                     self.inside(Inside::Propose { ticket, proposal });
                 }
-                Order::Read(ticket) => {
-                    let level = ReadLevel::Linearizable;
-                    self.inside(Inside::Read { ticket, level });
-                }
+                Order::Read(ticket, level) => self.inside(Inside::Read { ticket, level }),
+                Order::Transfer(to) => self.inside(Inside::Transfer { to }),
                 Order::Ask(ask) => self.wires.ask.do_send(ask),
                 Order::Relay(to, relay) => self.relay(to, relay),
                 Order::Report(asker, id) => self.report(asker, id, context),
@@ -99,6 +95,7 @@ impl GatewayActor {
                 },
             }
         }
+        self.wires.waiting.store(self.desk.waiting(), Ordering::Relaxed);
         for (caller, responses) in clients {
             caller.replies.send(responses);
         }

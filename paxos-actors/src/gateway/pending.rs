@@ -34,7 +34,11 @@ impl Pending {
             Call::Operate(operation) => operation.size(),
             Call::Query { query, .. } => query.len() + 32,
             Call::Reconfigure { membership, .. } => 64 * membership.members.len(),
-            Call::Members | Call::Status | Call::Ping => 0,
+            Call::Members
+            | Call::Status
+            | Call::Ping
+            | Call::ReadIndex { .. }
+            | Call::Transfer { .. } => 0,
         }
     }
 

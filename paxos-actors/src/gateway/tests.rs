@@ -9,7 +9,7 @@ use paxos_core::{
     Proposal, ReadLevel, Refusal, Replica, SessionId, Slot, Time,
 };
 use paxos_net::protocol::{
-    Call, ClientRequest, ClientResponse, Consistency, Refused, Relay, Response, Unavailable,
+    Call, ClientRequest, ClientResponse, Consistency, Refused, Relay, Response, Served, Unavailable,
 };
 use paxos_net::{Caller, Replies};
 
@@ -21,6 +21,8 @@ use crate::messages::{AppliedBatch, Notice};
 mod sum;
 
 use sum::Sum;
+
+mod reads;
 
 const ME: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(2);
@@ -216,7 +218,7 @@ fn beyond_the_limits_requests_are_busy() {
 fn a_gateway_that_does_not_lead_relays_and_passes_the_answer_on() {
     let mut desk = desk(GatewayOptions::default());
     desk.notice(Time(0), led(Some(OTHER)));
-    desk.requests(Time(0), caller(), vec![run(41, 1000), read(42)]);
+    desk.requests(Time(0), caller(), vec![run(41, 1000)]);
     let orders = desk.orders();
     let [Order::Relay(OTHER, Relay::Ask(forwarded))] = &orders[..] else { panic!("{orders:?}") };
     let ids: Vec<_> = forwarded.iter().map(|forwarded| forwarded.request.id).collect();
@@ -265,19 +267,23 @@ fn a_read_that_the_proposer_refuses_waits_for_the_next_leader() {
     desk.notice(Time(0), led(Some(ME)));
     desk.requests(Time(0), caller(), vec![read(1)]);
     let orders = desk.orders();
-    let [Order::Read(ticket)] = orders[..] else { panic!("{orders:?}") };
+    let [Order::Read(ticket, _)] = orders[..] else { panic!("{orders:?}") };
     desk.notice(Time(0), led(None));
     desk.notice(Time(0), Notice::Refused(ticket, Refusal::NotLeader));
     assert!(desk.orders().is_empty());
     desk.notice(Time(1), led(Some(ME)));
     let orders = desk.orders();
-    let [Order::Read(ticket)] = orders[..] else { panic!("{orders:?}") };
+    let [Order::Read(ticket, _)] = orders[..] else { panic!("{orders:?}") };
     desk.notice(Time(1), Notice::ReadReady(ticket, Slot(5), ReadLevel::Linearizable));
     let orders = desk.orders();
     let [Order::Ask(ask)] = &orders[..] else { panic!("{orders:?}") };
     assert_eq!(ask.applied, Slot(4));
     desk.answered(Time(2), ticket, Slot(6), vec![Ok(Bytes::from_static(b"a"))]);
-    let answer = Response::Answer { slot: Slot(6), answer: Bytes::from_static(b"a") };
+    let answer = Response::Answer {
+        slot: Slot(6),
+        answer: Bytes::from_static(b"a"),
+        served: Served::Linearizable,
+    };
     assert_eq!(answers(&mut desk), [(1, answer)]);
 }
 

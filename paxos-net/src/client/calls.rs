@@ -226,6 +226,11 @@ fn size(call: &Call) -> usize {
     match call {
         Call::Operate(operation) => operation.size(),
         Call::Query { query, .. } => query.len(),
-        Call::Reconfigure { .. } | Call::Members | Call::Status | Call::Ping => 0,
+        Call::Reconfigure { .. }
+        | Call::Members
+        | Call::Status
+        | Call::Ping
+        | Call::ReadIndex { .. }
+        | Call::Transfer { .. } => 0,
     }
 }

@@ -86,9 +86,9 @@ impl From<Refused> for ClientError {
             Refused::TooLarge { size, limit } => ClientError::TooLarge { size, limit },
             Refused::Unavailable(unavailable) => ClientError::Unavailable(unavailable),
             Refused::Rejected(rejection) => ClientError::Rejected(rejection),
-            refused @ (Refused::NoSpace | Refused::NotAllowed { .. }) => {
-                ClientError::Refused(refused)
-            }
+            refused @ (Refused::NoSpace
+            | Refused::NotAllowed { .. }
+            | Refused::NotHandedOver { .. }) => ClientError::Refused(refused),
         }
     }
 }

@@ -12,7 +12,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,7 +30,7 @@ use crate::codec::{Codec, Protocol};
 use crate::credentials::Credentials;
 use crate::limits::Limits;
 use crate::network::Network;
-use crate::protocol::{Call, Consistency, MembersReport, NodeReport, Response};
+use crate::protocol::{Call, Consistency, MembersReport, NodeReport, Response, Served};
 use crate::tls;
 
 use self::calls::Failure;
@@ -82,6 +82,17 @@ impl ClientConfig {
     }
 }
 
+/// What a query found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read<A> {
+    /// The last slot applied in the state that was read.
+    pub slot: Slot,
+    /// The answer.
+    pub answer: A,
+    /// How new that state certainly was.
+    pub served: Served,
+}
+
 /// A client of a cluster. Clones share connections and sessions.
 #[derive(Clone)]
 pub struct Client {
@@ -93,6 +104,8 @@ struct Inner {
     sessions: Arc<Sessions>,
     timeout: Duration,
     quic: quinn::Endpoint,
+    /// The newest slot that a read has seen.
+    seen: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -147,6 +160,7 @@ impl Client {
             sessions,
             timeout: config.timeout,
             quic,
+            seen: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         };
         Ok(Client { inner: Arc::new(inner) })
@@ -218,9 +232,44 @@ impl Client {
         query: Bytes,
         consistency: Consistency,
     ) -> Result<(Slot, Bytes), ClientError> {
+        let read = self.read(query, consistency).await?;
+        Ok((read.slot, read.answer))
+    }
+
+    /// Reads; returns with the answer how new it is. Of this client, no stale read goes back behind
+    /// what an earlier read of it has seen, whatever node it asks.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. A query never has an effect.
+    pub async fn read(
+        &self,
+        query: Bytes,
+        consistency: Consistency,
+    ) -> Result<Read<Bytes>, ClientError> {
+        let seen = Slot(self.inner.seen.load(Ordering::Relaxed));
+        let consistency = match consistency {
+            Consistency::Stale { at_least } => Consistency::Stale { at_least: at_least.max(seen) },
+            other => other,
+        };
         let call = Call::Query { query, consistency };
         match self.ask(&call, self.deadline()).await {
-            Ok((Response::Answer { slot, answer }, _)) => Ok((slot, answer)),
+            Ok((Response::Answer { slot, answer, served }, _)) => {
+                self.inner.seen.fetch_max(slot.0, Ordering::Relaxed);
+                Ok(Read { slot, answer, served })
+            }
+            Ok(_) => Err(unexpected()),
+            Err(Failure { error, .. }) => Err(error),
+        }
+    }
+
+    /// Has the leader hand over, and returns who leads then: `to`, or whichever voter was level
+    /// first. If `from` does not lead any more, nothing is done. Needs an admin's certificate.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`crate::protocol::Refused::NotHandedOver`] if it leads on.
+    pub async fn transfer(&self, from: NodeId, to: Option<NodeId>) -> Result<NodeId, ClientError> {
+        match self.ask(&Call::Transfer { from, to }, self.deadline()).await {
+            Ok((Response::Led { leader }, _)) => Ok(leader),
             Ok(_) => Err(unexpected()),
             Err(Failure { error, .. }) => Err(error),
         }
@@ -305,8 +354,21 @@ impl Client {
         query: &S::Query,
         consistency: Consistency,
     ) -> Result<(Slot, S::Answer), ClientError> {
-        let (slot, answer) = self.query(encode(query)?, consistency).await?;
-        Ok((slot, decode(&answer)?))
+        let read = self.read_as::<S>(query, consistency).await?;
+        Ok((read.slot, read.answer))
+    }
+
+    /// [`Client::read`] in the types of a service.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn read_as<S: StateMachine>(
+        &self,
+        query: &S::Query,
+        consistency: Consistency,
+    ) -> Result<Read<S::Answer>, ClientError> {
+        let Read { slot, answer, served } = self.read(encode(query)?, consistency).await?;
+        Ok(Read { slot, answer: decode(&answer)?, served })
     }
 
     /// Closes free sessions, as far as that goes quickly, and the connections.

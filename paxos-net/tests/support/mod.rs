@@ -150,8 +150,14 @@ impl Stub {
             Call::Query { query, .. } => {
                 let replica = self.replica.lock().unwrap();
                 let answer = replica.query(&query).unwrap();
-                Response::Answer { slot: replica.applied(), answer }
+                let (slot, served) = (replica.applied(), Served::Linearizable);
+                Response::Answer { slot, answer, served }
             }
+            Call::ReadIndex { level } => {
+                let applied = self.replica.lock().unwrap().applied();
+                Response::Index { applied, level }
+            }
+            Call::Transfer { from, .. } => Response::Led { leader: from },
             Call::Operate(operation) => {
                 let commands = Commands {
                     origin: Origin { node: self.node, incarnation: 1, number: 1 },

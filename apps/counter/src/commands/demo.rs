@@ -192,7 +192,7 @@ impl<'a> Stage<'a> {
         for (node, address) in &children.cluster().nodes {
             let via = ClientConfig { via: Some(address.clone()), ..config.clone() };
             let client = Client::new(ClientConfig { timeout: CATCH_UP, ..via })?;
-            let (_, value) = read(&client, COUNTER, Consistency::Linearizable).await?;
+            let value = read(&client, COUNTER, Consistency::Linearizable).await?.answer;
             let text = grouped(value);
             timeline.tell(format_args!("the counter, read through node {}: {text}", node.0))?;
             reads.push(value);

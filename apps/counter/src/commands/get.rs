@@ -3,29 +3,31 @@
 use clap::Args;
 use paxos_app::app::block_on;
 use paxos_app::exit::Exit;
-use paxos_app::options::Common;
+use paxos_app::options::{Common, ReadLabel, ReadOption};
 use paxos_app::output::Output;
-use paxos_core::Slot;
-use paxos_net::client::{Client, ClientError};
+use paxos_net::client::{Client, ClientError, Read};
 use paxos_net::protocol::Consistency;
 
 use counter::{Answer, Counters, Query};
 
-use crate::commands::named::{DEFAULT, Named, parse_name};
+use crate::commands::named::{DEFAULT, Found, Named, parse_name};
 
 const EXAMPLES: &str = "\
 Examples:
   counter get
   counter get hits --cluster D/cluster.toml
-  counter get hits -o json --via 127.0.0.1:7402";
+  counter get hits --read stale -o json --via 127.0.0.1:7402";
 
-/// Print a counter's value, which contains everything acknowledged before
+/// Print a counter's value, which contains everything acknowledged before, unless told otherwise
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Get {
     /// The counter; one that was never touched reads 0
     #[arg(default_value = DEFAULT, value_parser = parse_name)]
     name: String,
+
+    #[command(flatten)]
+    read: ReadOption,
 
     #[command(flatten)]
     common: Common,
@@ -37,18 +39,21 @@ impl Get {
     /// # Errors
     /// Those of the client.
     pub fn run(&self, output: &Output) -> anyhow::Result<Exit> {
-        let value = block_on(async {
+        let consistency = self.read.consistency()?;
+        let found = block_on(async {
             let client = self.common.client()?;
-            let (_, value) = read(&client, &self.name, Consistency::Linearizable).await?;
+            let found = read(&client, &self.name, consistency).await?;
             client.close().await;
-            Ok(value)
+            Ok(found)
         })?;
-        output.result(value, &Named { name: &self.name, value })?;
+        let (value, how) = (found.answer, ReadLabel::of(found.slot, found.served));
+        output.result(value, &Found { named: Named { name: &self.name, value }, how })?;
+        how.tell(output, found.served);
         Ok(Exit::Done)
     }
 }
 
-/// Reads a counter; returns also the last slot applied in the state that was read.
+/// Reads a counter; returns also how new it is.
 ///
 /// # Errors
 /// Those of the client.
@@ -56,12 +61,11 @@ pub async fn read(
     client: &Client,
     name: &str,
     consistency: Consistency,
-) -> Result<(Slot, u64), ClientError> {
+) -> Result<Read<u64>, ClientError> {
     let query = Query::Get { name: name.to_owned() };
-    match client.query_as::<Counters>(&query, consistency).await? {
-        (slot, Answer::Value(value)) => Ok((slot, value)),
-        (_, Answer::Page(_)) => {
-            Err(ClientError::Undecodable("a list instead of a value".to_owned()))
-        }
+    let Read { slot, answer, served } = client.read_as::<Counters>(&query, consistency).await?;
+    match answer {
+        Answer::Value(answer) => Ok(Read { slot, answer, served }),
+        Answer::Page(_) => Err(ClientError::Undecodable("a list instead of a value".to_owned())),
     }
 }

@@ -1,6 +1,7 @@
 //! What is said of a counter, and how it is named.
 
 use counter::machine::check_name;
+use paxos_app::options::ReadLabel;
 use serde::Serialize;
 
 /// The counter of those who name none.
@@ -13,6 +14,17 @@ pub struct Named<'a> {
     pub name: &'a str,
     /// Its value.
     pub value: u64,
+}
+
+/// A counter's value, and how new it is.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Found<'a> {
+    /// The counter and its value.
+    #[serde(flatten)]
+    pub named: Named<'a>,
+    /// How new that is.
+    #[serde(flatten)]
+    pub how: ReadLabel,
 }
 
 /// Reads a name from the command line.

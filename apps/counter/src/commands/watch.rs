@@ -8,7 +8,7 @@ use paxos_app::exit::Exit;
 use paxos_app::options::Common;
 use paxos_app::output::Output;
 use paxos_app::signals::unless_stopped;
-use paxos_net::client::ClientError;
+use paxos_net::client::{ClientError, Read};
 use paxos_net::protocol::Consistency;
 use tokio::time::sleep;
 
@@ -56,13 +56,14 @@ impl Watch {
         let client = self.common.client()?;
         let name = self.name.as_str();
         let mut left = self.count.unwrap_or(u64::MAX);
-        let (mut slot, mut shown) = read(&client, name, Consistency::Linearizable).await?;
+        let first = read(&client, name, Consistency::Linearizable).await?;
+        let (mut slot, mut shown) = (first.slot, first.answer);
         self.show(output, shown)?;
         left -= 1;
         let mut lost = false;
         while left > 0 {
             match read(&client, name, Consistency::Local { after: slot }).await {
-                Ok((newer, value)) => {
+                Ok(Read { slot: newer, answer: value, .. }) => {
                     lost = false;
                     // A node that is behind waits until it is not, so this only grows.
                     slot = slot.max(newer);
