@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_governs_alpha_slots_after_its_own() {
+    fn r2_a_change_governs_alpha_slots_after_its_own() {
         let genesis = Configurations::genesis(three());
         let learner = three().added(MemberRole::Learner, "n4:1".to_owned());
         let changed = genesis.changed(Slot(7), &change(1, learner.clone())).unwrap();
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_a_membership_that_is_not_the_newest_or_not_in_force_is_void() {
+    fn clus7_a_change_of_a_membership_that_is_not_the_newest_or_not_in_force_is_void() {
         let genesis = Configurations::genesis(three());
         let first = genesis.changed(Slot(7), &change(1, three().without(NodeId(3)))).unwrap();
         let newest = Slot(7 + three().alpha);
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_never_given_again() {
+    fn r1_ids_are_never_given_again() {
         let two = three().without(NodeId(3)).unwrap();
         assert!(two.has_removed(NodeId(3)) && !two.has_removed(NodeId(4)));
         assert_eq!(two.added(MemberRole::Voter, "n3:1".to_owned()).unwrap().next_id, NodeId(5));
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_cluster_can_live_with_is_void() {
+    fn r13_what_no_cluster_can_live_with_is_void() {
         let genesis = Configurations::genesis(three());
         let void = |membership| genesis.changed(Slot(1), &change(1, Ok(membership))).unwrap_err();
         assert_eq!(void(Membership { alpha: 9, ..three() }), ChangeError::Agreements);

@@ -99,7 +99,7 @@ fn clus7_of_two_changes_at_once_one_has_no_effect() {
 }
 
 #[test]
-fn clus8_a_change_that_is_chosen_governs_although_everybody_restarts_before_it_does() {
+fn r4_clus8_a_change_that_is_chosen_governs_although_everybody_restarts_before_it_does() {
     let mut cluster = Cluster::of(3);
     let leader = cluster.run_until_led();
     cluster.change(leader, |known| known.added(MemberRole::Voter, "n4:1".to_owned()));
