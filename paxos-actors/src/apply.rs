@@ -110,6 +110,7 @@ impl<S: StateMachine> Handler<Decided> for ApplyActor<S> {
                 Decision::Apply(slot, value) => batches.extend(self.apply(slot, &value)),
                 Decision::Restore(next) => self.restore(next),
                 Decision::Saved(bytes) => self.backlog.made(bytes),
+                Decision::Save => self.backlog.want(),
             }
         }
         self.save_if_due();

@@ -5,12 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use paxos_core::membership::MembershipError;
-use paxos_core::{ClusterId, Membership, NodeId};
+use paxos_core::replica::rehomed;
+use paxos_core::{ClusterId, Configurations, Membership, NodeId, Record, RestoreError};
 use paxos_net::certs::CertsError;
 use paxos_net::{Authority, ClusterFile, ClusterFileError, Identity, Role};
 use thiserror::Error;
 
-use crate::log::{self, DataIdentity, Directory, DiskError, FormatError};
+use crate::log::{
+    self, DataIdentity, Directory, DiskError, FormatError, Log, LogError, LogOptions, OpenError,
+    SNAPSHOTS, SnapshotError, Snapshots,
+};
 
 /// The name of the cluster file in its folder.
 pub const CLUSTER_FILE: &str = "cluster.toml";
@@ -74,6 +78,18 @@ pub enum InitError {
     /// A directory could not be made.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The state is not that of a snapshot.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The snapshot could not be written.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// Nor could the log.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Nor be added to.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The system has no randomness.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -83,7 +99,13 @@ impl InitError {
     /// The exit code that fits, after sysexits.h.
     pub fn exit_code(&self) -> u8 {
         match self {
-            InitError::Write { .. } | InitError::Disk(_) | InitError::Format(_) => 74,
+            InitError::Write { .. }
+            | InitError::Disk(_)
+            | InitError::Format(_)
+            | InitError::Restore(_)
+            | InitError::Snapshot(_)
+            | InitError::Open(_)
+            | InitError::Log(_) => 74,
             InitError::Random(_) => 70,
             _ => 78,
         }
@@ -101,6 +123,35 @@ pub fn node_folder(cluster_folder: &Path, node: NodeId) -> PathBuf {
 /// # Errors
 /// See [`InitError`].
 pub fn init(options: &InitOptions) -> Result<ClusterFile, InitError> {
+    begin(options, |_, _| Ok(()))
+}
+
+/// Makes a cluster that begins with the state of a snapshot of another: `state` is what
+/// [`Snapshots::state_of`] gives. It has a new id and new certificates, so nothing of the old cluster
+/// can be taken for part of it.
+///
+/// # Errors
+/// See [`InitError`].
+pub fn init_from(options: &InitOptions, state: &[u8]) -> Result<ClusterFile, InitError> {
+    begin(options, |identity, data| {
+        let genesis = Configurations::genesis(identity.genesis.clone());
+        let (next, state) = rehomed(state, genesis)?;
+        let disk = Box::new(Directory::new(data.join(SNAPSHOTS)));
+        Snapshots::open(disk, identity.cluster, 1)?.save(next, &state)?;
+        // A node without the snapshot must not take the cluster's first slots for open.
+        let log = Box::new(Directory::new(data));
+        let options = LogOptions::default();
+        let (mut log, ..) = Log::open(log, identity.cluster, identity.node, options)?;
+        log.append(&[Record::Trimmed(next)])?;
+        log.idle()?;
+        Ok(())
+    })
+}
+
+fn begin(
+    options: &InitOptions,
+    fill: impl Fn(&DataIdentity, &Path) -> Result<(), InitError>,
+) -> Result<ClusterFile, InitError> {
     let InitOptions { folder, addresses } = options;
     let cluster = ClusterId(u128::from_le_bytes(random()?));
     let nodes: BTreeMap<_, _> = (1..).map(NodeId).zip(addresses.iter().cloned()).collect();
@@ -122,6 +173,8 @@ pub fn init(options: &InitOptions) -> Result<ClusterFile, InitError> {
     for node in file.nodes.keys().copied() {
         let home = node_folder(folder, node);
         prepare(&home, &authority, cluster, node, genesis.clone())?;
+        let identity = DataIdentity { cluster, node, genesis: genesis.clone() };
+        fill(&identity, &home.join(DATA))?;
     }
     // Last: a folder with a cluster file has everything else.
     fs::write(&path, text).map_err(|source| InitError::Write { path, source })?;

@@ -7,7 +7,10 @@ use paxos_net::{Credentials, Network};
 
 use crate::bootstrap::DATA;
 use crate::clock::Clock;
-use crate::log::{Directory, DirectoryLock, Disk, Inspection, LockError, OpenError, SNAPSHOTS};
+use crate::log::{
+    Directory, DirectoryLock, Disk, Inspection, LockError, OpenError, SNAPSHOTS, SnapshotError,
+    SnapshotReport, Snapshots,
+};
 use crate::log_actor::Writes;
 use crate::node::StartError;
 use crate::observer::Observer;
@@ -64,6 +67,20 @@ pub(crate) fn inspect(
     let data = folder.join(DATA);
     let lock = there(DirectoryLock::acquire_to_read(&data))?;
     Ok(Inspection::begin(Box::new(Directory::new(data)), lock, cluster, node)?)
+}
+
+/// The snapshots of a node, in its folder.
+pub(crate) fn look(
+    folder: &Path,
+    cluster: ClusterId,
+    whole: bool,
+) -> Result<Vec<SnapshotReport>, StartError> {
+    let path = folder.join(DATA);
+    if !path.exists() {
+        return Err(StartError::Open(OpenError::LostMemory { path }));
+    }
+    let disk = Box::new(Directory::new(path.join(SNAPSHOTS)));
+    Ok(Snapshots::look(disk, cluster, whole).map_err(SnapshotError::Disk)?)
 }
 
 fn there<T>(locked: Result<T, LockError>) -> Result<T, StartError> {

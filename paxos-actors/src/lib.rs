@@ -70,7 +70,7 @@ mod roster;
 mod shelf;
 mod wiring;
 
-pub use bootstrap::{InitError, InitOptions, init, node_folder, prepare};
+pub use bootstrap::{InitError, InitOptions, init, init_from, node_folder, prepare};
 pub use failure::Failure;
 pub use ground::Ground;
 pub use log_actor::Writes;

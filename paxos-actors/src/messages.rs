@@ -1,5 +1,7 @@
 //! What actors of one node send each other. Batches travel, never single commands.
 
+use std::sync::Arc;
+
 use actix::{Message as ActixMessage, MessageResponse};
 use bytes::Bytes;
 use paxos_core::{
@@ -60,6 +62,8 @@ pub enum Decision {
     Restore(Slot),
     /// Nothing: the snapshot that was being made is saved, of so many bytes; another may be due.
     Saved(u64),
+    /// Have a snapshot made of what is applied.
+    Save,
 }
 
 /// To the shelf.
@@ -78,6 +82,17 @@ pub enum Shelve {
         offset: u64,
         /// Its length.
         bytes: u64,
+    },
+    /// Tell a client a piece of a snapshot.
+    Tell {
+        /// The client.
+        caller: Arc<Caller>,
+        /// That of its request.
+        id: u64,
+        /// The first slot that the snapshot does not cover; `None`: of the newest.
+        upto: Option<Slot>,
+        /// Where the piece begins.
+        offset: u64,
     },
     /// Keep a piece of a peer's snapshot.
     Keep {

@@ -30,7 +30,9 @@ use crate::gateway::{GatewayActor, GatewayOptions};
 use crate::graph;
 use crate::ground::{self, Ground};
 use crate::ingress::Ingress;
-use crate::log::{Inspection, LockError, Log, LogOptions, OpenError, SnapshotError, Snapshots};
+use crate::log::{
+    Inspection, LockError, Log, LogOptions, OpenError, SnapshotError, SnapshotReport, Snapshots,
+};
 use crate::log_actor::{LogActor, Writes};
 use crate::messages::Halt;
 use crate::observer::Observer;
@@ -75,6 +77,16 @@ impl NodeConfig {
     pub fn inspect(&self) -> Result<Inspection, StartError> {
         self.address()?;
         ground::inspect(&self.folder, self.cluster.cluster, self.node)
+    }
+
+    /// The snapshots in the node's folder, oldest first, each read as a whole if its checksum is to be
+    /// looked at. The node may run.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn snapshots(&self, whole: bool) -> Result<Vec<SnapshotReport>, StartError> {
+        self.address()?;
+        ground::look(&self.folder, self.cluster.cluster, whole)
     }
 
     /// Where the others reach it.

@@ -14,6 +14,9 @@ use paxos_core::{
     StateMachine, Value,
 };
 
+use paxos_net::Caller;
+use paxos_net::protocol::{ClientResponse, Refused, Response};
+
 use crate::failure::Failure;
 use crate::log::{Kept, Snapshots};
 use crate::messages::{Decided, Decision, Halt, Shelve};
@@ -21,6 +24,9 @@ use crate::wiring::Wires;
 
 /// Pieces that peers wait for; more are not read, and asked for again.
 const READS_MAX: usize = 16;
+
+/// A client is told so many bytes at once: less than a frame, also where bytes are written as text.
+const TOLD_BYTES: u64 = 512 << 10;
 
 /// States that came as snapshots and wait until the learner goes on from them, by the first slot
 /// that they do not cover.
@@ -69,6 +75,9 @@ impl<S: StateMachine> Shelf<S> {
             Shelve::Make(values) => self.make(&values),
             Shelve::Read { to, snapshot, offset, bytes } => self.read(to, snapshot, offset, bytes),
             Shelve::Keep { snapshot, offset, bytes } => self.keep(&snapshot, offset, &bytes),
+            Shelve::Tell { caller, id, upto, offset } => {
+                self.tell_client(&caller, id, upto, offset)
+            }
         }
     }
 
@@ -100,6 +109,29 @@ impl<S: StateMachine> Shelf<S> {
             let (from, message) = (self.wires.me, Message::Archive(piece));
             self.wires.dispatch([Envelope { from, to, message }]);
         }
+        Ok(())
+    }
+
+    fn tell_client(
+        &mut self,
+        caller: &Caller,
+        id: u64,
+        upto: Option<Slot>,
+        offset: u64,
+    ) -> Result<(), Failure> {
+        let stored = self.snapshots.stored();
+        let found = match upto {
+            Some(upto) => stored.iter().find(|stored| stored.upto == upto),
+            None => stored.last(),
+        };
+        let mut response = Response::Refused(Refused::NoSnapshot);
+        if let Some(snapshot) = found.cloned() {
+            let bytes = snapshot.bytes.saturating_sub(offset).min(TOLD_BYTES);
+            if let Some(piece) = self.snapshots.piece(&snapshot, offset, bytes)? {
+                response = Response::Piece { snapshot, bytes: Bytes::from(piece) };
+            }
+        }
+        caller.replies.send(vec![ClientResponse { id, leader: None, response }]);
         Ok(())
     }
 
@@ -175,13 +207,25 @@ impl<S: StateMachine> ShelfActor<S> {
     }
 }
 
+fn is_read(job: &Shelve) -> bool {
+    matches!(job, Shelve::Read { .. } | Shelve::Tell { .. })
+}
+
+/// Too much is to be read. A peer asks again by itself.
+fn refuse(job: &Shelve) {
+    if let Shelve::Tell { caller, id, .. } = job {
+        let response = Response::Refused(Refused::Busy);
+        caller.replies.send(vec![ClientResponse { id: *id, leader: None, response }]);
+    }
+}
+
 /// The thread: one job after the other, until the node stops or a job fails.
 fn work_all<S: StateMachine>(mut shelf: Shelf<S>, queue: &Receiver<Shelve>, reads: &AtomicUsize) {
     for job in queue {
         if shelf.wires.stopping.load(Ordering::Relaxed) {
             return;
         }
-        let is_read = matches!(job, Shelve::Read { .. });
+        let is_read = is_read(&job);
         if let Err(failure) = shelf.work(job) {
             return shelf.wires.fail(failure);
         }
@@ -219,9 +263,9 @@ impl<S: StateMachine> Handler<Shelve> for ShelfActor<S> {
                 }
             }
             Worker::Thread { jobs: Some(jobs), .. } => {
-                if matches!(job, Shelve::Read { .. }) {
+                if is_read(&job) {
                     if self.reads.load(Ordering::Relaxed) >= READS_MAX {
-                        return;
+                        return refuse(&job);
                     }
                     self.reads.fetch_add(1, Ordering::Relaxed);
                 }

@@ -242,6 +242,18 @@ impl<S: StateMachine> Replica<S> {
     }
 }
 
+/// The state of a snapshot as the beginning of another cluster, with this membership from its first
+/// slot on. Answers the first slot that it does not cover, too.
+///
+/// # Errors
+/// [`RestoreError`] if the bytes are not a snapshot.
+pub fn rehomed(bytes: &[u8], genesis: Configurations) -> Result<(Slot, Bytes), RestoreError> {
+    let snapshot: Snapshot =
+        postcard::from_bytes(bytes).map_err(|error| RestoreError(error.to_string()))?;
+    let next = snapshot.applied.next();
+    Ok((next, encode(&Snapshot { configurations: genesis, ..snapshot })))
+}
+
 fn encode<T: Serialize>(value: &T) -> Bytes {
     Bytes::from(postcard::to_stdvec(value).expect("plain data always encodes"))
 }
@@ -338,6 +350,22 @@ mod tests {
         let void = Rejection::Change(ChangeError::InProgress { newest: governs });
         let again = restored.apply(Slot(2), &without_three(Slot(1), 8));
         assert_eq!(again.outcomes, [Outcome::Rejected(void)]);
+    }
+
+    #[test]
+    fn clus10_a_snapshot_begins_another_cluster_with_all_but_its_membership() {
+        let mut replica = new();
+        replica.apply(Slot(1), &batch(9, vec![Operation::Open, add(1, 5)]));
+        let alone = Membership::of_voters([(NodeId(1), "m1:1".to_owned())]).unwrap();
+        let other = Configurations::genesis(alone);
+        let (next, bytes) = rehomed(&replica.snapshot(), other.clone()).unwrap();
+        assert_eq!(next, Slot(2));
+        let mut again = Replica::<Sum>::restore(&bytes).unwrap();
+        assert_eq!((again.configurations(), again.time()), (&other, Time(9)));
+        let repeated = again.apply(Slot(2), &batch(2, vec![add(1, 5)]));
+        assert_eq!(repeated.outcomes, [Outcome::Replied(encode(&5u64))]);
+        assert_eq!(again.machine(), &Sum(5));
+        assert!(rehomed(b"spoiled", other).is_err());
     }
 
     #[test]

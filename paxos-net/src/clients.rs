@@ -217,6 +217,8 @@ fn size(call: &Call) -> usize {
         Call::Operate(Operation::Open | Operation::Close { .. })
         | Call::Reconfigure { .. }
         | Call::Members
+        | Call::Save
+        | Call::Piece { .. }
         | Call::Status
         | Call::Ping
         | Call::ReadIndex { .. }

@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use paxos_core::value::payload;
 use paxos_core::{
-    ClusterId, Membership, NodeId, Operation, Outcome, ReadLevel, Rejection, Slot, Status,
+    ClusterId, Manifest, Membership, NodeId, Operation, Outcome, ReadLevel, Rejection, Slot, Status,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -184,6 +184,15 @@ pub enum Call {
     },
     /// Who takes part.
     Members,
+    /// To have the node that is asked make a snapshot. Only an admin may ask so.
+    Save,
+    /// A piece of a snapshot of the node that is asked. Only an admin may ask so.
+    Piece {
+        /// The first slot that the snapshot does not cover; `None`: of the newest.
+        upto: Option<Slot>,
+        /// Where the piece begins, in bytes.
+        offset: u64,
+    },
     /// How the node is.
     Status,
     /// Nothing: whether the node is there. Its endpoint answers at once.
@@ -205,6 +214,14 @@ pub enum Call {
 }
 
 impl Call {
+    /// Whether only an admin may ask it.
+    pub fn needs_admin(&self) -> bool {
+        matches!(
+            self,
+            Call::Reconfigure { .. } | Call::Transfer { .. } | Call::Save | Call::Piece { .. }
+        )
+    }
+
     /// Whether it asks for a place in the log.
     pub fn is_logged(&self) -> bool {
         matches!(self, Call::Operate(_) | Call::Reconfigure { .. })
@@ -295,6 +312,19 @@ pub enum Response {
         /// How new that state certainly was.
         served: Served,
     },
+    /// A snapshot that covers every slot below this one is made, or is there.
+    Saving {
+        /// The slot.
+        upto: Slot,
+    },
+    /// A piece of a snapshot.
+    Piece {
+        /// The snapshot.
+        snapshot: Manifest,
+        /// The piece, from where it was asked for; empty at the end.
+        #[serde(with = "payload")]
+        bytes: Bytes,
+    },
     /// Who takes part.
     Members(Box<MembersReport>),
     /// How the node is.
@@ -346,6 +376,9 @@ pub enum Refused {
     /// The disk of the leader is full.
     #[error("no space is left where the log is: free some on the nodes, then try again")]
     NoSpace,
+    /// The node has no such snapshot.
+    #[error("the node has no such snapshot, or not any more: have one made, and try again")]
+    NoSnapshot,
     /// Only an operator may ask for that.
     #[error("{identity} is no admin's certificate; this needs one: use --identity admin")]
     NotAllowed {

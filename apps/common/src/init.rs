@@ -1,9 +1,10 @@
 //! `init`: makes the files of a new cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use paxos_actors::InitOptions;
+use paxos_net::ClusterFile;
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -22,8 +23,9 @@ pub struct Init {
     pub dir: PathBuf,
 }
 
+/// The files of a new cluster.
 #[derive(Serialize)]
-struct Made {
+pub struct Made {
     cluster: String,
     file: PathBuf,
     nodes: Vec<MadeNode>,
@@ -44,23 +46,29 @@ impl Init {
     pub fn run(&self, output: &Output) -> anyhow::Result<Exit> {
         let options = InitOptions { folder: self.dir.clone(), addresses: self.nodes.clone() };
         let cluster = paxos_actors::init(&options)?;
-        let nodes = cluster.nodes.iter().map(|(node, address)| MadeNode {
-            node: node.0,
-            addr: address.clone(),
-            folder: self.dir.join(format!("node-{}", node.0)),
-        });
-        let made = Made {
-            cluster: cluster.cluster.to_string(),
-            file: self.dir.join(CLUSTER_FILE),
-            nodes: nodes.collect(),
-        };
+        let made = Made::of(&self.dir, &cluster);
         output.result(made.text(), &made)?;
         Ok(Exit::Done)
     }
 }
 
 impl Made {
-    fn text(&self) -> String {
+    /// Those of a cluster in a folder.
+    pub fn of(dir: &Path, cluster: &ClusterFile) -> Made {
+        let nodes = cluster.nodes.iter().map(|(node, address)| MadeNode {
+            node: node.0,
+            addr: address.clone(),
+            folder: dir.join(format!("node-{}", node.0)),
+        });
+        Made {
+            cluster: cluster.cluster.to_string(),
+            file: dir.join(CLUSTER_FILE),
+            nodes: nodes.collect(),
+        }
+    }
+
+    /// For people: what there is, and where it goes.
+    pub fn text(&self) -> String {
         let mut text = format!("{}  cluster {}", self.file.display(), self.cluster);
         for MadeNode { node, addr, folder } in &self.nodes {
             text.push_str(&format!("\n{}  node {node} at {addr}", folder.display()));

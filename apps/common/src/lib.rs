@@ -9,13 +9,15 @@
 //! | [`output`], [`timeline`] | results on stdout |
 //! | [`logging`] | everything else on stderr |
 //! | [`exit`] | exit codes, and which error means which |
-//! | [`init`], [`serve`], [`status`], [`members`], [`log`], [`completions`] | commands |
+//! | [`init`], [`serve`], [`status`], [`members`], [`snapshot`], [`backup`],
+//! [`log`], [`completions`] | commands |
 //! | [`overview`] | the cluster at a glance |
 //! | [`children`], [`folder`], [`ports`] | a cluster of child processes |
 //! | [`signals`] | the signals that end a process in an orderly way |
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod app;
+pub mod backup;
 pub mod children;
 pub mod completions;
 pub mod exit;
@@ -31,5 +33,6 @@ pub mod overview;
 pub mod ports;
 pub mod serve;
 pub mod signals;
+pub mod snapshot;
 pub mod status;
 pub mod timeline;

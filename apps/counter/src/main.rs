@@ -6,6 +6,7 @@ mod request;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use paxos_app::backup::{Backup, Restore};
 use paxos_app::completions::Completions;
 use paxos_app::exit::Exit;
 use paxos_app::init::Init;
@@ -14,6 +15,7 @@ use paxos_app::log::Log;
 use paxos_app::members::Members;
 use paxos_app::output::Output;
 use paxos_app::serve::Serve;
+use paxos_app::snapshot::Snapshot;
 use paxos_app::status::Status;
 use paxos_app::{app, logging};
 
@@ -57,6 +59,24 @@ Examples:
   counter members list
   counter members add h4:7400 --identity admin
   counter members remove 3 --identity admin";
+
+const SNAPSHOT_EXAMPLES: &str = "\
+Examples:
+  counter snapshot now --identity admin
+  counter snapshot list --node 1
+  counter snapshot verify --node 1";
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  counter backup /var/backups/counter-1 --identity admin
+  counter backup B --cluster D/cluster.toml --identity D/admin
+  counter backup B --node 3 --identity admin --timeout 1m";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  counter restore B --nodes h1:7400,h2:7400,h3:7400 --dir new
+  counter restore /var/backups/counter-1 --nodes 127.0.0.1:7501,127.0.0.1:7502,127.0.0.1:7503
+  counter restore B --nodes h1:7400 --dir alone";
 
 const LEADER_EXAMPLES: &str = "\
 Examples:
@@ -112,6 +132,20 @@ enum Command {
     /// Show who leads, or have another node lead
     #[command(after_help = LEADER_EXAMPLES)]
     Leader(Leader),
+    /// Have snapshots made, and show and check those of a node
+    #[command(after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot(Snapshot),
+    /// Copy the state of the running cluster into a folder
+    ///
+    /// It has everything in it that was acknowledged before, and no secrets but the state itself.
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(Backup),
+    /// Make a new cluster that begins with what a backup has
+    ///
+    /// It has a new id, new certificates and nodes numbered from 1: nothing of the old cluster can be
+    /// taken for part of it. Nobody may answer at its addresses.
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(Restore),
     /// Show and check the log of a node that does not run
     #[command(after_help = LOG_EXAMPLES)]
     Log(Log),
@@ -144,6 +178,9 @@ impl Line {
             Command::Status(status) => status.run(output),
             Command::Members(members) => members.run(output),
             Command::Leader(leader) => leader.run(output),
+            Command::Snapshot(snapshot) => snapshot.run(output),
+            Command::Backup(backup) => backup.run(output),
+            Command::Restore(restore) => restore.run(output),
             Command::Log(log) => log.run(output),
             Command::Bench(bench) => bench.run(output),
             Command::Torture(torture) => torture.run(output),
@@ -198,6 +235,11 @@ mod tests {
             "counter list --read lease",
             "counter leader show -o json",
             "counter leader transfer 2 --identity D/admin --cluster D/cluster.toml",
+            "counter snapshot now --node 2 --identity D/admin",
+            "counter snapshot list --node 1 -o json",
+            "counter snapshot verify --node 1 --identity D/node-1",
+            "counter backup B --node 3 --cluster D/cluster.toml --identity D/admin",
+            "counter restore B --nodes h1:1,h2:1 --dir new",
             "counter log verify --node 1 --cluster D/cluster.toml",
             "counter log dump --node 1 --identity D/node-1 --from 7 -o json",
             "counter demo",

@@ -68,6 +68,10 @@ pub enum Order {
     Report(Asker, u64),
     /// Tell somebody who takes part.
     Members(Asker, u64),
+    /// Have a snapshot made, and tell somebody of how much.
+    Save(Asker, u64),
+    /// Have somebody told a piece of a snapshot, from an offset on.
+    Piece(Asker, u64, Option<Slot>, u64),
 }
 
 /// A batch on its way, with those of its requests that are not answered yet.
@@ -206,9 +210,13 @@ impl Desk {
             Call::Status => return self.orders.push(Order::Report(pending.asker, pending.id)),
             Call::Members => return self.orders.push(Order::Members(pending.asker, pending.id)),
             Call::Ping => return self.answer(pending, Response::Pong),
-            Call::Reconfigure { .. } | Call::Transfer { .. } if !is_admin(&pending.identity) => {
+            _ if pending.call.needs_admin() && !is_admin(&pending.identity) => {
                 let identity = pending.identity.to_string();
                 return self.answer(pending, Response::Refused(Refused::NotAllowed { identity }));
+            }
+            Call::Save => return self.orders.push(Order::Save(pending.asker, pending.id)),
+            Call::Piece { upto, offset } => {
+                return self.orders.push(Order::Piece(pending.asker, pending.id, upto, offset));
             }
             _ => {}
         }

@@ -25,7 +25,7 @@ pub use desk::{Desk, GatewayOptions};
 pub use pending::Asker;
 
 use crate::failure::Failure;
-use crate::messages::{Describe, GatewayInput, Halt, Notice};
+use crate::messages::{Decided, Decision, Describe, GatewayInput, Halt, Notice, Shelve};
 use crate::roster::Roster;
 use crate::wiring::Wires;
 
@@ -84,7 +84,19 @@ impl GatewayActor {
                 Order::Members(Asker::Client(caller), id) => {
                     clients.push((caller, vec![self.members(id)]));
                 }
-                Order::Members(Asker::Peer(_), _) => {}
+                Order::Save(Asker::Client(caller), id) => {
+                    self.wires.apply.do_send(Decided(vec![Decision::Save]));
+                    let response = Response::Saving { upto: self.applied.next() };
+                    let leader = self.desk.leader();
+                    clients.push((caller, vec![ClientResponse { id, leader, response }]));
+                }
+                Order::Piece(Asker::Client(caller), id, upto, offset) => {
+                    self.wires.shelf.do_send(Shelve::Tell { caller, id, upto, offset });
+                }
+                // A gateway does not relay these: they concern the node that is asked.
+                Order::Members(Asker::Peer(_), _)
+                | Order::Save(Asker::Peer(_), _)
+                | Order::Piece(Asker::Peer(_), ..) => {}
                 Order::Reply(Asker::Client(caller), response) => match clients.last_mut() {
                     Some((last, batch)) if Arc::ptr_eq(last, &caller) => batch.push(response),
                     _ => clients.push((caller, vec![response])),

@@ -35,6 +35,8 @@ impl Pending {
             Call::Query { query, .. } => query.len() + 32,
             Call::Reconfigure { membership, .. } => 64 * membership.members.len(),
             Call::Members
+            | Call::Save
+            | Call::Piece { .. }
             | Call::Status
             | Call::Ping
             | Call::ReadIndex { .. }

@@ -31,5 +31,5 @@ pub use identity::{DataIdentity, format};
 pub use inspection::{Inspection, Located, SegmentReport};
 pub use lock::{DirectoryLock, LockError};
 pub use memory::{Faults, MemoryDisk, SECTOR};
-pub use snapshots::{Kept, SNAPSHOTS, SnapshotError, Snapshots};
+pub use snapshots::{Kept, SNAPSHOTS, SnapshotError, SnapshotReport, Snapshots};
 pub use writer::{Log, LogOptions};

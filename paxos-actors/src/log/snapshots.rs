@@ -70,6 +70,19 @@ pub enum Kept {
     Whole(Vec<u8>),
 }
 
+/// One snapshot as it lies on a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotReport {
+    /// The file.
+    pub path: PathBuf,
+    /// The first slot that it does not cover.
+    pub upto: Slot,
+    /// Its length.
+    pub bytes: u64,
+    /// What is wrong with it, if it was read as a whole.
+    pub trouble: Option<&'static str>,
+}
+
 /// The snapshots of one node, in a directory of their own.
 ///
 /// Invariant: a snapshot has its name only when all of it is synced; a crash at any moment leaves
@@ -115,6 +128,48 @@ impl Snapshots {
         Ok(Snapshots { disk, cluster, keep: keep.max(1), stored, coming })
     }
 
+    /// The snapshots in a directory, oldest first; nothing is written. Each is read as a whole if its
+    /// checksum is to be looked at.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn look(
+        mut disk: Box<dyn Disk + Send>,
+        cluster: ClusterId,
+        whole: bool,
+    ) -> Result<Vec<SnapshotReport>, DiskError> {
+        let names = match disk.list() {
+            Err(error) if error.is_not_found() => Vec::new(),
+            listed => listed?,
+        };
+        let mut found = Vec::new();
+        for (upto, name) in names.into_iter().filter_map(|name| Some((upto_of(&name)?, name))) {
+            let path = disk.path().join(&name);
+            let header = disk.read_at(&name, 0, HEADER)?;
+            let manifest = manifest_of(&header).filter(|manifest| manifest.upto == upto);
+            let trouble = match &manifest {
+                None => Some("its header is not that of this snapshot"),
+                Some(manifest) if whole => check(cluster, manifest, &disk.read(&name)?).err(),
+                Some(_) => None,
+            };
+            let bytes = manifest.map_or(0, |manifest| manifest.bytes);
+            found.push(SnapshotReport { path, upto, bytes, trouble });
+        }
+        Ok(found)
+    }
+
+    /// The state in the bytes of a snapshot of a cluster, checked.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn state_of(cluster: ClusterId, mut bytes: Vec<u8>) -> Result<Vec<u8>, &'static str> {
+        let header = bytes.get(..HEADER).and_then(manifest_of);
+        let manifest = header.ok_or("it does not begin like a snapshot")?;
+        check(cluster, &manifest, &bytes)?;
+        bytes.drain(..HEADER);
+        Ok(bytes)
+    }
+
     /// What is stored, oldest first.
     pub fn stored(&self) -> &[Manifest] {
         &self.stored
@@ -144,7 +199,7 @@ impl Snapshots {
         let Some(newest) = self.stored.last().cloned() else { return Ok(None) };
         let name = name_of(newest.upto);
         let mut bytes = self.disk.read(&name)?;
-        if let Err(reason) = self.check(&newest, &bytes) {
+        if let Err(reason) = check(self.cluster, &newest, &bytes) {
             return Err(SnapshotError::Damaged { path: self.disk.path().join(name), reason });
         }
         bytes.drain(..HEADER);
@@ -210,7 +265,7 @@ impl Snapshots {
             return Ok(Kept::Written(*written));
         }
         let mut bytes = self.disk.read(COMING)?;
-        if self.check(snapshot, &bytes).is_err() {
+        if check(self.cluster, snapshot, &bytes).is_err() {
             self.discard()?;
             return Ok(Kept::Spoiled);
         }
@@ -259,29 +314,29 @@ impl Snapshots {
         header[0..8].copy_from_slice(&MAGIC);
         header[8..16].copy_from_slice(&upto.0.to_le_bytes());
         header[16..24].copy_from_slice(&(state.len() as u64).to_le_bytes());
-        let crc = self.crc(&header, state);
+        let crc = crc(self.cluster, &header, state);
         header[CRC].copy_from_slice(&crc.to_le_bytes());
         header
     }
+}
 
-    /// Whose snapshot it is, which one, and what it says. All nodes of a cluster may have the same.
-    fn crc(&self, header: &[u8], state: &[u8]) -> u32 {
-        let crc = crc32c::crc32c(&self.cluster.0.to_le_bytes());
-        crc32c::crc32c_append(crc32c::crc32c_append(crc, &header[..CRC.start]), state)
-    }
+/// Whose snapshot it is, which one, and what it says. All nodes of a cluster may have the same.
+fn crc(cluster: ClusterId, header: &[u8], state: &[u8]) -> u32 {
+    let crc = crc32c::crc32c(&cluster.0.to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c_append(crc, &header[..CRC.start]), state)
+}
 
-    fn check(&self, manifest: &Manifest, bytes: &[u8]) -> Result<(), &'static str> {
-        if bytes.len() < HEADER || manifest_of(&bytes[..HEADER]).as_ref() != Some(manifest) {
-            return Err("its header is not that of this snapshot");
-        }
-        if bytes.len() as u64 != manifest.bytes {
-            return Err("its length is wrong");
-        }
-        if self.crc(&bytes[..HEADER], &bytes[HEADER..]) != manifest.crc32c {
-            return Err("its checksum is wrong, or it is that of another cluster");
-        }
-        Ok(())
+fn check(cluster: ClusterId, manifest: &Manifest, bytes: &[u8]) -> Result<(), &'static str> {
+    if bytes.len() < HEADER || manifest_of(&bytes[..HEADER]).as_ref() != Some(manifest) {
+        return Err("its header is not that of this snapshot");
     }
+    if bytes.len() as u64 != manifest.bytes {
+        return Err("its length is wrong");
+    }
+    if crc(cluster, &bytes[..HEADER], &bytes[HEADER..]) != manifest.crc32c {
+        return Err("its checksum is wrong, or it is that of another cluster");
+    }
+    Ok(())
 }
 
 fn name_of(upto: Slot) -> String {

@@ -185,15 +185,27 @@ impl Client {
         node: NodeId,
         deadline: Instant,
     ) -> Result<NodeReport, ClientError> {
+        match self.ask_node(node, Call::Status, deadline).await? {
+            Response::Status(report) => Ok(*report),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Asks one node, once.
+    pub(super) async fn ask_node(
+        &self,
+        node: NodeId,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<Response, ClientError> {
         let wire = self.inner.nodes.dial(node, deadline).await.map_err(|error| match error {
             crate::dial::DialError::Certificate(words) => ClientError::Certificate(words),
             error => unreachable(node, error.to_string()),
         })?;
-        match timeout_at(deadline, wire.call(Call::Status, patience(deadline))).await {
+        match timeout_at(deadline, wire.call(call, patience(deadline))).await {
             Ok(Ok(told)) => match told.response {
-                Response::Status(report) => Ok(*report),
                 Response::Refused(refused) => Err(refused.into()),
-                _ => Err(unexpected()),
+                response => Ok(response),
             },
             Ok(Err(lost)) => Err(unreachable(node, lost.to_string())),
             Err(_) => Err(unreachable(node, "no answer in time".to_owned())),
@@ -228,6 +240,8 @@ fn size(call: &Call) -> usize {
         Call::Query { query, .. } => query.len(),
         Call::Reconfigure { .. }
         | Call::Members
+        | Call::Save
+        | Call::Piece { .. }
         | Call::Status
         | Call::Ping
         | Call::ReadIndex { .. }

@@ -86,7 +86,8 @@ impl From<Refused> for ClientError {
             Refused::TooLarge { size, limit } => ClientError::TooLarge { size, limit },
             Refused::Unavailable(unavailable) => ClientError::Unavailable(unavailable),
             Refused::Rejected(rejection) => ClientError::Rejected(rejection),
-            refused @ (Refused::NoSpace
+            refused @ (Refused::NoSnapshot
+            | Refused::NoSpace
             | Refused::NotAllowed { .. }
             | Refused::NotHandedOver { .. }) => ClientError::Refused(refused),
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use paxos_core::{
-    Membership, NodeId, Operation, Outcome, Rejection, SessionId, Slot, StateMachine,
+    Manifest, Membership, NodeId, Operation, Outcome, Rejection, SessionId, Slot, StateMachine,
 };
 use quinn::TokioRuntime;
 use serde::Serialize;
@@ -312,6 +312,35 @@ impl Client {
             Ok(_) => Err(unexpected()),
             Err(Failure { doubt: Some(why), .. }) => Err(ClientError::Doubtful(why)),
             Err(Failure { error, doubt: None }) => Err(error),
+        }
+    }
+
+    /// Has a node make a snapshot; answers the first slot that it will not cover. It is made when
+    /// the node's status says so. Needs an admin's certificate.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn save(&self, node: NodeId) -> Result<Slot, ClientError> {
+        match self.ask_node(node, Call::Save, self.deadline()).await? {
+            Response::Saving { upto } => Ok(upto),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// A piece of a node's snapshot, and which it is of; `None` for the newest. An empty piece is
+    /// the end. Needs an admin's certificate.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn piece(
+        &self,
+        node: NodeId,
+        upto: Option<Slot>,
+        offset: u64,
+    ) -> Result<(Manifest, Bytes), ClientError> {
+        match self.ask_node(node, Call::Piece { upto, offset }, self.deadline()).await? {
+            Response::Piece { snapshot, bytes } => Ok((snapshot, bytes)),
+            _ => Err(unexpected()),
         }
     }
 

@@ -28,9 +28,22 @@ impl Cluster {
     /// # Panics
     /// If that fails.
     pub fn made() -> Cluster {
+        Cluster::made_by(&["init"])
+    }
+
+    /// Makes the files of a cluster of three that begins with a backup, and starts no node.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn restored(backup: &Path) -> Cluster {
+        Cluster::made_by(&["restore", path_text(backup)])
+    }
+
+    fn made_by(line: &[&str]) -> Cluster {
         let folder = tempfile::tempdir().expect("there is room for a temporary folder");
         let addresses = free_addresses(3).expect("there are free ports");
-        told(["init", "--nodes", &addresses.join(","), "--dir", path_text(folder.path())]).ok();
+        let (nodes, dir) = (addresses.join(","), path_text(folder.path()));
+        told([line, &["--nodes", &nodes, "--dir", dir]].concat()).ok();
         let addresses = (1..).zip(addresses).collect();
         Cluster { nodes: BTreeMap::new(), addresses, folder }
     }
