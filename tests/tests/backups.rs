@@ -4,7 +4,8 @@
 
 use std::fs;
 
-use paxos_tests::processes::{Cluster, Load, path_text, told};
+use paxos_tests::processes::cluster::path_text;
+use paxos_tests::processes::{Cluster, Load, told};
 
 #[test]
 fn clus10_a_backup_of_a_running_cluster_begins_another_one() {
