@@ -175,24 +175,6 @@ pub enum Call {
         /// How new the state must be.
         consistency: Consistency,
     },
-    /// To have the membership changed. Only an admin may ask so.
-    Reconfigure {
-        /// From where the membership governs that the change was made from.
-        base: Slot,
-        /// What shall govern.
-        membership: Box<Membership>,
-    },
-    /// Who takes part.
-    Members,
-    /// To have the node that is asked make a snapshot. Only an admin may ask so.
-    Save,
-    /// A piece of a snapshot of the node that is asked. Only an admin may ask so.
-    Piece {
-        /// The first slot that the snapshot does not cover; `None`: of the newest.
-        upto: Option<Slot>,
-        /// Where the piece begins, in bytes.
-        offset: u64,
-    },
     /// How the node is.
     Status,
     /// Nothing: whether the node is there. Its endpoint answers at once.
@@ -210,6 +192,24 @@ pub enum Call {
         from: NodeId,
         /// Which shall lead; `None`: whichever voter is level first.
         to: Option<NodeId>,
+    },
+    /// To have the membership changed. Only an admin may ask so.
+    Reconfigure {
+        /// From where the membership governs that the change was made from.
+        base: Slot,
+        /// What shall govern.
+        membership: Box<Membership>,
+    },
+    /// Who takes part.
+    Members,
+    /// To have the node that is asked make a snapshot. Only an admin may ask so.
+    Save,
+    /// A piece of a snapshot of the node that is asked. Only an admin may ask so.
+    Piece {
+        /// The first slot that the snapshot does not cover; `None`: of the newest.
+        upto: Option<Slot>,
+        /// Where the piece begins, in bytes.
+        offset: u64,
     },
 }
 
@@ -312,21 +312,6 @@ pub enum Response {
         /// How new that state certainly was.
         served: Served,
     },
-    /// A snapshot that covers every slot below this one is made, or is there.
-    Saving {
-        /// The slot.
-        upto: Slot,
-    },
-    /// A piece of a snapshot.
-    Piece {
-        /// The snapshot.
-        snapshot: Manifest,
-        /// The piece, from where it was asked for; empty at the end.
-        #[serde(with = "payload")]
-        bytes: Bytes,
-    },
-    /// Who takes part.
-    Members(Box<MembersReport>),
     /// How the node is.
     Status(Box<NodeReport>),
     /// It certainly had no effect.
@@ -350,6 +335,21 @@ pub enum Response {
         /// The one that does.
         leader: NodeId,
     },
+    /// A snapshot that covers every slot below this one is made, or is there.
+    Saving {
+        /// The slot.
+        upto: Slot,
+    },
+    /// A piece of a snapshot.
+    Piece {
+        /// The snapshot.
+        snapshot: Manifest,
+        /// The piece, from where it was asked for; empty at the end.
+        #[serde(with = "payload")]
+        bytes: Bytes,
+    },
+    /// Who takes part.
+    Members(Box<MembersReport>),
 }
 
 /// Why a request certainly had no effect.
