@@ -8,6 +8,7 @@ mod acceptors;
 mod disks;
 mod leaderships;
 mod learners;
+mod leases;
 mod plants;
 mod proposers;
 mod reads;
@@ -70,6 +71,7 @@ pub fn all() -> impl Iterator<Item = &'static Canary> {
         proposers::CANARIES,
         learners::CANARIES,
         reads::CANARIES,
+        leases::CANARIES,
         disks::CANARIES,
         services::CANARIES,
         snapshots::CANARIES,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use paxos_core::{Envelope, Message, NodeId, Slot};
+use paxos_core::{Envelope, Message, NodeId, ReadLevel, Slot};
 
 use super::client::{Client, Wish};
 use super::events::Event;
+use super::node::{Host, Running};
 use super::world::World;
 
 /// A client asks another node after this.
@@ -15,6 +16,13 @@ const CLIENT_PATIENCE: Duration = Duration::from_millis(400);
 const HURRY: Duration = Duration::from_millis(100);
 
 impl World<'_> {
+    /// A read may be answered by a node that has applied so much.
+    pub(super) fn read_ready(&mut self, node: NodeId, ticket: u64, next: Slot, level: ReadLevel) {
+        self.by_lease += u64::from(level == ReadLevel::Lease);
+        self.waiting_reads.entry((node, next)).or_default().push(ticket);
+        self.answer_reads(node);
+    }
+
     pub(super) fn answer(&mut self, id: usize, value: u64) {
         // A restarted node may apply a slot again that it had answered before.
         if self.clients[id].present.is_none() {
@@ -37,7 +45,8 @@ impl World<'_> {
             for ticket in self.waiting_reads.remove(&key).unwrap_or_default() {
                 let (id, _) = Client::of_ticket(ticket);
                 let client = &self.clients[id];
-                let reads = client.present.is_some_and(|present| present.wish == Wish::Read);
+                let reads =
+                    client.present.is_some_and(|present| matches!(present.wish, Wish::Read(_)));
                 if client.ticket() == ticket && client.node == node && reads {
                     self.answer(id, value);
                 }
@@ -65,7 +74,10 @@ impl World<'_> {
                 paxos_core::Inside::Propose { ticket, bytes }
             }
             None => {
-                let level = paxos_core::ReadLevel::Linearizable;
+                let level = match self.clients[id].present.map(|present| present.wish) {
+                    Some(Wish::Read(level)) => level,
+                    _ => ReadLevel::Linearizable,
+                };
                 paxos_core::Inside::Read { ticket, level }
             }
         };
@@ -78,5 +90,26 @@ impl World<'_> {
         let place = self.random.below(self.fronts.len() as u64) as usize;
         self.clients[id].node = self.fronts[place];
         self.ask(id);
+    }
+
+    /// Whether everybody is answered, and every node that can be there knows the same.
+    pub(super) fn is_done(&self) -> bool {
+        let there = |host: &Host| host.lost || self.running.contains_key(&host.me);
+        let mut nexts = self.running.values().filter_map(Running::next);
+        let first = nexts.next();
+        self.clients.iter().all(|client| client.left == 0)
+            && self.hosts.values().all(there)
+            && nexts.all(|next| Some(next) == first)
+    }
+
+    pub(super) fn stuck(&self) -> String {
+        let node = |(node, running): (&NodeId, &Running)| {
+            let status = running.status();
+            let leader = status.leader.map_or("nobody".to_owned(), |ballot| ballot.to_string());
+            format!("{node} at {} hears {leader}", status.chosen)
+        };
+        let nodes: Vec<_> = self.running.iter().map(node).collect();
+        let left: u64 = self.clients.iter().map(|client| client.left).sum();
+        format!("{left} operations left; {}", nodes.join(", "))
     }
 }

@@ -41,6 +41,7 @@ impl World<'_> {
             Trouble::DiskFull => self.fault(victim, |faults| faults.no_space = true),
             Trouble::Rot | Trouble::Misdirected | Trouble::DiskLost => self.damage(victim, trouble),
             Trouble::Jump => self.jump(victim, lasts),
+            Trouble::Transfer => self.transfer(),
         };
         if happened {
             *self.faults.troubles.entry(trouble).or_default() += 1;

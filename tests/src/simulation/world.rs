@@ -15,6 +15,7 @@ use super::client::Client;
 use super::clock::Clock;
 use super::directed::Conditions;
 use super::events::{Event, Events};
+use super::leases;
 use super::network::Cuts;
 use super::node::{Host, Running};
 use super::plan::{Faults, Plan, SnapshotSettings};
@@ -22,6 +23,7 @@ use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
 use crate::checkers::counter_history;
 use crate::checkers::leadership::Leadership;
+use crate::checkers::leases::Leases;
 use crate::checkers::memory::{self, Limits};
 use crate::checkers::replication::Replication;
 use crate::checkers::snapshots::Snapshots;
@@ -42,6 +44,8 @@ pub struct Report {
     pub faults: Faults,
     /// Ballots that led.
     pub leaders: usize,
+    /// Reads that a lease made certain.
+    pub by_lease: u64,
     /// Snapshots that nodes made.
     pub snapshots: u64,
     /// Snapshots that nodes took from others and went on from.
@@ -120,6 +124,9 @@ pub(super) struct World<'a> {
     pub(super) waiting_reads: BTreeMap<(NodeId, Slot), Vec<u64>>,
     pub(super) agreement: Agreement,
     leadership: Leadership,
+    pub(super) leases: Leases,
+    /// Reads that a lease made certain.
+    pub(super) by_lease: u64,
     /// Snapshots made, and those of others that a node went on from.
     pub(super) made: u64,
     pub(super) restored: u64,
@@ -154,7 +161,8 @@ impl<'a> World<'a> {
             hosts.insert(*node, Host::new(*node, member.role, genesis, clock));
         }
         let agreement = Agreement::new(genesis.quorums.clone());
-        let clients = (0..plan.clients).map(|id| Client::new(id, plan.operations)).collect();
+        let client = |id| Client::new(id, plan.operations, plan.leases_hold());
+        let clients = (0..plan.clients).map(client).collect();
         World {
             now: Time(0),
             random,
@@ -170,6 +178,8 @@ impl<'a> World<'a> {
             made: 0,
             restored: 0,
             leadership: Leadership::new(plan.membership.quorums.clone()),
+            leases: Leases::new(plan.membership.quorums.clone(), leases::holds(&plan.membership)),
+            by_lease: 0,
             replication: Replication::default(),
             snapshots: Snapshots::new(plan.membership.clone()),
             faults: Faults::default(),
@@ -320,6 +330,7 @@ impl<'a> World<'a> {
         envelope.hash(&mut self.hash);
         self.told(envelope.to, || envelope.to_string());
         self.leadership.delivered(&envelope);
+        self.lease_lent(&envelope)?;
         let Envelope { from, to, message } = envelope;
         let [others @ .., last] = receivers(&message) else { return Ok(()) };
         for kind in others {
@@ -401,9 +412,8 @@ impl<'a> World<'a> {
                 }
                 Ok(())
             }
-            Effect::ReadReady { ticket, next, .. } => {
-                self.waiting_reads.entry((node, next)).or_default().push(ticket);
-                self.answer_reads(node);
+            Effect::ReadReady { ticket, next, level } => {
+                self.read_ready(node, ticket, next, level);
                 Ok(())
             }
             Effect::Led(change) => {
@@ -424,6 +434,7 @@ impl<'a> World<'a> {
         let applied = self.replication.applied(envelope.from);
         window::within(&envelope, applied, self.plan.membership.alpha)?;
         self.leadership.sent(self.now, &envelope)?;
+        self.lease_asked(&envelope);
         if envelope.from == envelope.to {
             let delay = self.upto(Duration::from_micros(50));
             self.post(delay, envelope);
@@ -541,26 +552,6 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    pub(super) fn is_done(&self) -> bool {
-        let there = |host: &Host| host.lost || self.running.contains_key(&host.me);
-        let mut nexts = self.running.values().filter_map(Running::next);
-        let first = nexts.next();
-        self.clients.iter().all(|client| client.left == 0)
-            && self.hosts.values().all(there)
-            && nexts.all(|next| Some(next) == first)
-    }
-
-    pub(super) fn stuck(&self) -> String {
-        let node = |(node, running): (&NodeId, &Running)| {
-            let status = running.status();
-            let leader = status.leader.map_or("nobody".to_owned(), |ballot| ballot.to_string());
-            format!("{node} at {} hears {leader}", status.chosen)
-        };
-        let nodes: Vec<_> = self.running.iter().map(node).collect();
-        let left: u64 = self.clients.iter().map(|client| client.left).sum();
-        format!("{left} operations left; {}", nodes.join(", "))
-    }
-
     pub(super) fn finish(&mut self) -> Result<Report, String> {
         self.measure()?;
         let SnapshotSettings { every_bytes, keep } = self.plan.settings.snapshots;
@@ -591,6 +582,7 @@ impl<'a> World<'a> {
             answered: history.len(),
             faults: self.faults.clone(),
             leaders: self.leaders.len(),
+            by_lease: self.by_lease,
             snapshots: self.made,
             restored: self.restored,
             lasted: self.now.since(Time(0)),
