@@ -31,8 +31,8 @@ impl HandOver {
         self.drained = Some(next);
     }
 
-    /// Whether the sender of a heartbeat may lead next, and knows everything that this leadership has
-    /// had chosen.
+    /// Whether the sender of a heartbeat may lead next, and knows everything that this leadership
+    /// has had chosen.
     pub fn suits(&self, from: NodeId, heartbeat: &Heartbeat, membership: &Membership) -> bool {
         may_lead(from, self.to, membership)
             && self.drained.is_some_and(|next| heartbeat.next >= next)

@@ -84,7 +84,8 @@ fn each_checker_stops_a_canary() {
         ("campaigns-at-every-nack", "leadership"),
         ("fetches-once", "progress"),
         ("never-syncs", "recovery"),
-        ("cuts-values-short", "replication"),
+        ("campaigns-pass-any-lease", "leases"),
+        ("no-ops-are-not-slots", "replication"),
         ("window-is-twice-as-wide", "window"),
     ];
     for (id, checker) in quick {

@@ -10,7 +10,7 @@ const CLIENTS: u64 = 8;
 
 /// Waits until a process has ended because its node was removed, and says so.
 fn await_removed(cluster: &mut Cluster, node: u64) {
-    cluster.take(node).told().failed_with(78, &["was removed from the cluster", "deleted"]);
+    cluster.take(node).told().failed_with(78, &["was removed from the cluster", "delete"]);
 }
 
 fn members(cluster: &Cluster) -> Vec<(u64, String)> {

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use paxos_core::{Member, MemberRole, Membership, NodeId, Slot};
 use paxos_net::client::{Client, ClientError};
@@ -430,8 +429,10 @@ async fn change_and_prepare(
     let path = common.cluster_path();
     let beside = path.parent().unwrap_or(Path::new("")).to_owned();
     let cluster = ClusterFile::load(&path)?.cluster;
-    let authority = Authority::load(&beside.join("ca"))
-        .context("a new node needs a certificate, which only ca/ beside the cluster file makes")?;
+    let authority = Authority::load(&beside.join("ca")).map_err(|error| {
+        let needs = "a new node needs a certificate, which only ca/ beside the cluster file makes";
+        Fault::new(Exit::Configuration, format!("{needs}: {error}"))
+    })?;
     let client = common.client()?;
     let changed =
         async {

@@ -8,6 +8,7 @@ mod acceptors;
 mod disks;
 mod leaderships;
 mod learners;
+mod leases;
 mod memberships;
 mod plants;
 mod proposers;
@@ -71,6 +72,7 @@ pub fn all() -> impl Iterator<Item = &'static Canary> {
         proposers::CANARIES,
         learners::CANARIES,
         reads::CANARIES,
+        leases::CANARIES,
         disks::CANARIES,
         services::CANARIES,
         snapshots::CANARIES,

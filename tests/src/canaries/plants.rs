@@ -6,7 +6,7 @@ use paxos_core::{Acceptor, Effect, Input, Learner, Membership, NodeId, Proposer,
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::simulation::{Actor, Plan, Plant, Rhythm, Settings, Trouble};
+use crate::simulation::{Actor, DRIFT_PPM, Plan, Plant, Rhythm, Settings, Trouble};
 
 /// Where and when a role is handed something.
 #[derive(Debug)]
@@ -103,7 +103,9 @@ where
 /// Three voters whose clocks drift, behind links that are gone for about the time of an election:
 /// leaders are replaced without knowing it, and are asked.
 pub(super) fn drifting(plan: Plan) -> Plan {
+    let plan = plan.with_lease(Duration::from_millis(200), DRIFT_PPM);
     let mut plan = plan.of_voters(3).with_the_usual();
+    plan.troubles.remove(&Trouble::Jump);
     for (trouble, every, lasts) in [(Trouble::Cut, 300, 250), (Trouble::Pause, 600, 400)] {
         let (every, lasts) = (Duration::from_millis(every), Duration::from_millis(lasts));
         plan.troubles.insert(trouble, Rhythm { every, lasts });

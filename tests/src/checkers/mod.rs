@@ -7,6 +7,7 @@ pub mod counter_history;
 pub mod durability;
 pub mod history_file;
 pub mod leadership;
+pub mod leases;
 pub mod memberships;
 pub mod memory;
 pub mod positions;
@@ -19,13 +20,14 @@ pub mod tokens;
 pub mod window;
 
 /// What can say that a promise is broken, by the name that its words begin with.
-pub const CHECKERS: [&str; 13] = [
+pub const CHECKERS: [&str; 14] = [
     "agreement",
     "alarms",
     "answers",
     "durability",
     "history",
     "leadership",
+    "leases",
     "memberships",
     "memory",
     "progress",

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use paxos_core::batch::{Commands, Entry};
-use paxos_core::{NodeId, Operation, Origin, Random, SessionId, Time};
+use paxos_core::{NodeId, Operation, Origin, Random, ReadLevel, SessionId, Time};
 
 use crate::checkers::counter_history::{Action, Call};
 
@@ -21,6 +21,8 @@ pub struct Client {
     pub session: Option<SessionId>,
     /// The sequence of its last command.
     pub sequence: u64,
+    /// Whether it may rely on leases.
+    pub leases: bool,
     /// Operations left, the present one included.
     pub left: u64,
     /// What it waits for.
@@ -51,17 +53,18 @@ pub enum Wish {
     Open,
     /// To add this much.
     Add(u64),
-    /// To read.
-    Read,
+    /// To read, made certain like this.
+    Read(ReadLevel),
 }
 
 impl Client {
     /// A client with so many operations before it.
-    pub fn new(id: u64, operations: u64) -> Self {
+    pub fn new(id: u64, operations: u64, leases: bool) -> Self {
         Client {
             id,
             session: None,
             sequence: 0,
+            leases,
             left: operations,
             present: None,
             node: NodeId(1),
@@ -76,7 +79,10 @@ impl Client {
         let wish = match self.session {
             _ if self.left == 0 => return false,
             None => Wish::Open,
-            Some(_) if random.below(4) == 0 => Wish::Read,
+            Some(_) if random.below(4) == 0 => match random.below(2) {
+                0 if self.leases => Wish::Read(ReadLevel::Lease),
+                _ => Wish::Read(ReadLevel::Linearizable),
+            },
             Some(_) => {
                 self.sequence += 1;
                 Wish::Add(1 + random.below(9))
@@ -96,7 +102,7 @@ impl Client {
                 sequence: self.sequence,
                 command: postcard::to_stdvec(&by).ok()?.into(),
             },
-            Wish::Read => return None,
+            Wish::Read(_) => return None,
         };
         let commands = Commands {
             origin: Origin { node, incarnation, number: self.ticket() },
@@ -122,7 +128,7 @@ impl Client {
         let action = match wish {
             Wish::Open => return self.session = Some(SessionId(value)),
             Wish::Add(by) => Action::Increment { by, became: Some(value) },
-            Wish::Read => Action::Read(value),
+            Wish::Read(_) => Action::Read(value),
         };
         self.left -= 1;
         self.history.push(Call { invoked: invoked.0, answered: Some(now.0), action });

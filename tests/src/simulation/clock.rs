@@ -30,6 +30,13 @@ impl Clock {
         Duration::from_micros((missing * 1000).div_ceil(self.rate))
     }
 
+    /// It goes on at another rate, from what it shows.
+    pub fn run_at(&mut self, rate: u64, world: Time) {
+        let shown = self.shows(world).0;
+        self.rate = rate;
+        self.offset = shown.saturating_sub(world.0 * rate / 1000);
+    }
+
     /// It jumps ahead.
     pub fn jump(&mut self, by: Duration) {
         self.offset += by.as_micros() as u64;

@@ -7,8 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 use paxos_core::membership::MembershipError;
-use paxos_core::{Envelope, Membership, NodeId, Random, Replica, Time};
+use paxos_core::{Envelope, Membership, NodeId, Random, ReadLevel, Replica, Time};
 
+use super::client::{Client, Present, Wish};
 use super::events::Event;
 use super::plan::{Faults, Plan, Settings};
 use super::plant::Sound;
@@ -16,6 +17,9 @@ use super::world::{PROGRESS_WITHIN, Report, World};
 
 /// The name under which the world keeps the cuts of a story.
 const CUTS: u64 = u64::MAX;
+
+/// The length of a lease, as by default.
+const LEASE: Duration = Duration::from_millis(200);
 
 /// Bytes that wait for a slow link at most; what comes on top is dropped.
 const QUEUE_MAX: u64 = 64 << 10;
@@ -54,7 +58,7 @@ impl Cluster {
             troubles: BTreeMap::new(),
             faults_for: Duration::from_secs(1 << 30),
             settings: Settings::default(),
-            ..plan.with_window(64).of_voters(voters)
+            ..plan.with_window(64).of_voters(voters).with_lease(LEASE, 50_000)
         };
         let mut world =
             World::new(seed, |plan| change(calm(plan)), None, Box::leak(Box::new(Sound)));
@@ -223,8 +227,8 @@ impl Cluster {
         self.world.post(Duration::ZERO, Envelope { from, to, message });
     }
 
-    /// Asks a node to have the membership changed, from the newest that it knows. Nodes that are new
-    /// start when the change is chosen.
+    /// Asks a node to have the membership changed, from the newest that it knows. Nodes that are
+    /// new start when the change is chosen.
     ///
     /// # Panics
     /// If the node does not run, or the membership would not do.
@@ -252,6 +256,35 @@ impl Cluster {
             let memberships = cluster.world.agreement.memberships();
             cluster.changes() >= changes && *memberships.newest().0 <= cluster.world.settled
         });
+    }
+
+    /// An operator has a node that leads hand over.
+    pub fn transfer(&mut self, from: u64, to: Option<u64>) {
+        self.world.transfer_to(NodeId(from), to.map(NodeId));
+    }
+
+    /// From now on leases may overlap: clocks do what they must not.
+    pub fn watch_no_leases(&mut self) {
+        self.world.conditions.leases_unwatched = true;
+    }
+
+    /// A client of its own reads at this node, by its lease if it has one.
+    pub fn read_by_lease(&mut self, node: u64) {
+        let id = self.world.clients.len();
+        let mut client = Client::new(id as u64, 1, true);
+        client.node = NodeId(node);
+        let (invoked, wish) = (self.world.now, Wish::Read(ReadLevel::Lease));
+        client.present = Some(Present { invoked, wish });
+        self.world.clients.push(client);
+        self.world.ask(id);
+    }
+
+    /// From now on the clock of a node runs at this rate: so many of its milliseconds a second.
+    pub fn clock_rate(&mut self, node: u64, rate: u64) {
+        let now = self.world.now;
+        if let Some(host) = self.world.hosts.get_mut(&NodeId(node)) {
+            host.clock.run_at(rate, now);
+        }
     }
 
     /// One bit of a node's state changes, as if its state machine depended on chance.
@@ -310,9 +343,24 @@ impl Cluster {
         self.world.running.iter().filter_map(leads).collect()
     }
 
+    /// How far everybody is, in words.
+    pub fn stuck(&self) -> String {
+        self.world.stuck()
+    }
+
     /// Ballots that have led so far, as far as anybody heard.
     pub fn leaders(&self) -> usize {
         self.world.leaders.len()
+    }
+
+    /// Whether the node may read by its lease now.
+    pub fn has_lease(&self, node: u64) -> bool {
+        self.world.has_lease(NodeId(node))
+    }
+
+    /// Reads that a lease made certain so far.
+    pub fn by_lease(&self) -> u64 {
+        self.world.by_lease
     }
 
     /// The highest round that any disk has a promise of.
@@ -369,6 +417,7 @@ impl Cluster {
 pub(super) struct Conditions {
     /// Nodes that are off until they are switched on.
     pub(super) down: BTreeSet<NodeId>,
+    pub(super) leases_unwatched: bool,
     stalled: BTreeMap<NodeId, Time>,
     pipes: BTreeMap<(NodeId, NodeId), Pipe>,
 }

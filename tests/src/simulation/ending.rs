@@ -26,6 +26,7 @@ impl World<'_> {
         })
     }
 
+    /// Whether everybody is answered, and every node that can be there knows the same.
     pub(super) fn is_done(&self) -> bool {
         let there = |host: &Host| host.lost || self.running.contains_key(&host.me);
         let mut nexts = self.running.values().filter_map(Running::next);
@@ -76,6 +77,7 @@ impl World<'_> {
             answered: history.len(),
             faults: self.faults.clone(),
             leaders: self.leaders.len(),
+            by_lease: self.by_lease,
             snapshots: self.made,
             restored: self.restored,
             lasted: self.now.since(Time(0)),

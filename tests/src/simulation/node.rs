@@ -265,6 +265,11 @@ impl Running {
         &mut self.timers[kind as usize]
     }
 
+    /// Whether its proposer holds a lease at this moment of its clock.
+    pub fn has_lease(&self, now: Time) -> bool {
+        self.proposer.as_ref().is_some_and(|proposer| proposer.has_lease(now))
+    }
+
     /// The first slot that the learner does not know to be chosen; `None` for a witness.
     pub fn next(&self) -> Option<Slot> {
         self.learner.as_ref().map(Learner::next)

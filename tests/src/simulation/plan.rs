@@ -149,6 +149,8 @@ pub enum Trouble {
     Jump,
     /// The membership changes, if there is a change that the cluster can live with.
     Change,
+    /// An operator has another node lead.
+    Transfer,
 }
 
 impl Trouble {
@@ -165,7 +167,7 @@ impl Trouble {
 }
 
 /// Every kind, in the order in which plans draw them.
-pub const TROUBLES: [Trouble; 12] = [
+pub const TROUBLES: [Trouble; 13] = [
     Trouble::Crash,
     Trouble::Storm,
     Trouble::Pause,
@@ -178,6 +180,7 @@ pub const TROUBLES: [Trouble; 12] = [
     Trouble::DiskLost,
     Trouble::Jump,
     Trouble::Change,
+    Trouble::Transfer,
 ];
 
 impl Plan {
@@ -192,7 +195,7 @@ impl Plan {
             let lasts = between(random, 20, 2500);
             let alone = membership.members.len() == 1;
             let likely = if matches!(trouble, Trouble::Crash) { 7 } else { 3 };
-            if chosen < likely && !(alone && matches!(trouble, Trouble::Cut | Trouble::Flap)) {
+            if chosen < likely && !(alone && needs_company(trouble)) {
                 let every = faults_for / part as u32;
                 troubles.insert(trouble, Rhythm { every, lasts });
             }
@@ -202,6 +205,9 @@ impl Plan {
             _ => 20 + random.below(most),
         };
         // Some clients are done early, others work until the faults end, or beyond.
+        let drift = random.below(3) == 0;
+        let settings = Settings::draw(random);
+        let membership = with_lease(random, membership, &settings, drift);
         let operations = 60 + random.below(80);
         let think = faults_for * (1 + random.below(50)) as u32 / (20 * operations as u32);
         Plan {
@@ -214,11 +220,11 @@ impl Plan {
             duplication: rate(random, 150),
             reordering: rate(random, 150),
             sync: Duration::from_micros(100 + random.below(20_000)),
-            drift: random.below(3) == 0,
+            drift,
             roles_change: troubles.contains_key(&Trouble::Change),
             troubles,
             faults_for,
-            settings: Settings::draw(random),
+            settings,
             membership,
         }
     }
@@ -256,15 +262,30 @@ impl Plan {
     /// The same plan for so many voters with majority quorums.
     pub fn of_voters(self, count: u64) -> Self {
         let addresses = (1..=count).map(|id| (NodeId(id), format!("n{id}:1")));
-        let membership = Membership::of_voters(addresses)
-            .and_then(|membership| membership.with_alpha(self.membership.alpha));
-        Plan { membership: membership.expect("a cluster has nodes"), ..self }
+        let Membership { alpha, lease, drift_ppm, .. } = self.membership;
+        let membership =
+            Membership::of_voters(addresses).and_then(|membership| membership.with_alpha(alpha));
+        let membership = membership.expect("a cluster has nodes");
+        Plan { membership: Membership { lease, drift_ppm, ..membership }, ..self }
     }
 
     /// The same plan with another window of the log.
     pub fn with_window(mut self, alpha: u64) -> Self {
         self.membership.alpha = alpha.max(1);
         self
+    }
+
+    /// The same plan with leases of this length, for clocks of which none is faster than another by
+    /// more than this, in parts per million.
+    pub fn with_lease(mut self, lease: Duration, drift_ppm: u64) -> Self {
+        (self.membership.lease, self.membership.drift_ppm) = (lease, drift_ppm);
+        self
+    }
+
+    /// Whether leases may be relied on: no clock does what the membership does not allow for.
+    pub fn leases_hold(&self) -> bool {
+        let drift = if self.drift { DRIFT_PPM } else { 0 };
+        !self.troubles.contains_key(&Trouble::Jump) && self.membership.drift_ppm >= drift
     }
 
     /// Nodes that can propose and be asked by clients.
@@ -275,6 +296,26 @@ impl Plan {
 
 fn between(random: &mut Random, low: u64, high: u64) -> Duration {
     Duration::from_millis(low + random.below(high - low + 1))
+}
+
+/// Of clocks at rates between half and one and a half, one runs three times as fast as another.
+pub const DRIFT_PPM: u64 = 2_000_000;
+
+fn needs_company(trouble: Trouble) -> bool {
+    matches!(trouble, Trouble::Cut | Trouble::Flap | Trouble::Transfer)
+}
+
+/// Leases of a quarter of the silence after which a leader is missed, up to somewhat more than all
+/// of it; none in a quarter of the plans.
+fn with_lease(
+    random: &mut Random,
+    membership: Membership,
+    settings: &Settings,
+    drift: bool,
+) -> Membership {
+    let part = [0, 0, 2, 4, 6, 7, 8, 9][random.below(8) as usize];
+    let lease = settings.heartbeat.suspect_after * part / 8;
+    Membership { lease, drift_ppm: if drift { DRIFT_PPM } else { 50_000 }, ..membership }
 }
 
 /// One to seven acceptors, most often three or five, some of them witnesses in a third of the

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use paxos_core::{Envelope, Message, NodeId, Proposal, Slot};
+use paxos_core::{Envelope, Message, NodeId, Proposal, ReadLevel, Slot};
 
 use super::client::{Client, Wish};
 use super::events::Event;
@@ -15,6 +15,13 @@ const CLIENT_PATIENCE: Duration = Duration::from_millis(400);
 const HURRY: Duration = Duration::from_millis(100);
 
 impl World<'_> {
+    /// A read may be answered by a node that has applied so much.
+    pub(super) fn read_ready(&mut self, node: NodeId, ticket: u64, next: Slot, level: ReadLevel) {
+        self.by_lease += u64::from(level == ReadLevel::Lease);
+        self.waiting_reads.entry((node, next)).or_default().push(ticket);
+        self.answer_reads(node);
+    }
+
     pub(super) fn answer(&mut self, id: usize, value: u64) {
         // A restarted node may apply a slot again that it had answered before.
         if self.clients[id].present.is_none() {
@@ -37,7 +44,8 @@ impl World<'_> {
             for ticket in self.waiting_reads.remove(&key).unwrap_or_default() {
                 let (id, _) = Client::of_ticket(ticket);
                 let client = &self.clients[id];
-                let reads = client.present.is_some_and(|present| present.wish == Wish::Read);
+                let reads =
+                    client.present.is_some_and(|present| matches!(present.wish, Wish::Read(_)));
                 if client.ticket() == ticket && client.node == node && reads {
                     self.answer(id, value);
                 }
@@ -66,7 +74,10 @@ impl World<'_> {
                 paxos_core::Inside::Propose { ticket, proposal }
             }
             None => {
-                let level = paxos_core::ReadLevel::Linearizable;
+                let level = match self.clients[id].present.map(|present| present.wish) {
+                    Some(Wish::Read(level)) => level,
+                    _ => ReadLevel::Linearizable,
+                };
                 paxos_core::Inside::Read { ticket, level }
             }
         };

@@ -42,6 +42,7 @@ impl World<'_> {
             Trouble::Rot | Trouble::Misdirected | Trouble::DiskLost => self.damage(victim, trouble),
             Trouble::Jump => self.jump(victim, lasts),
             Trouble::Change => self.change_membership(),
+            Trouble::Transfer => self.transfer(),
         };
         if happened {
             // A change of membership has happened when it is chosen.

@@ -15,12 +15,14 @@ use super::client::Client;
 use super::clock::Clock;
 use super::directed::Conditions;
 use super::events::{Event, Events};
+use super::leases;
 use super::network::Cuts;
 use super::node::{Host, Running};
 use super::plan::{Faults, Plan};
 use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
 use crate::checkers::leadership::Leadership;
+use crate::checkers::leases::Leases;
 use crate::checkers::memory;
 use crate::checkers::replication::Replication;
 use crate::checkers::snapshots::Snapshots;
@@ -41,6 +43,8 @@ pub struct Report {
     pub faults: Faults,
     /// Ballots that led.
     pub leaders: usize,
+    /// Reads that a lease made certain.
+    pub by_lease: u64,
     /// Snapshots that nodes made.
     pub snapshots: u64,
     /// Snapshots that nodes took from others and went on from.
@@ -123,6 +127,9 @@ pub(super) struct World<'a> {
     /// The newest membership that has settled governs from here.
     pub(super) settled: Slot,
     pub(super) leadership: Leadership,
+    pub(super) leases: Leases,
+    /// Reads that a lease made certain.
+    pub(super) by_lease: u64,
     /// Snapshots made, and those of others that a node went on from.
     pub(super) made: u64,
     pub(super) restored: u64,
@@ -157,7 +164,8 @@ impl<'a> World<'a> {
             hosts.insert(*node, Host::new(*node, member.role, &plan, clock));
         }
         let agreement = Agreement::new(genesis.clone());
-        let clients = (0..plan.clients).map(|id| Client::new(id, plan.operations)).collect();
+        let client = |id| Client::new(id, plan.operations, plan.leases_hold());
+        let clients = (0..plan.clients).map(client).collect();
         World {
             now: Time(0),
             random,
@@ -175,6 +183,8 @@ impl<'a> World<'a> {
             made: 0,
             restored: 0,
             leadership: Leadership::new(plan.membership.quorums.clone()),
+            leases: Leases::new(leases::holds(&plan.membership)),
+            by_lease: 0,
             replication: Replication::default(),
             snapshots: Snapshots::new(plan.membership.clone()),
             faults: Faults::default(),
@@ -310,6 +320,7 @@ impl<'a> World<'a> {
         envelope.hash(&mut self.hash);
         self.told(envelope.to, || envelope.to_string());
         self.leadership.delivered(&envelope);
+        self.lease_lent(&envelope)?;
         if self.is_refused(&envelope) {
             return Ok(());
         }
@@ -395,9 +406,8 @@ impl<'a> World<'a> {
                 }
                 Ok(())
             }
-            Effect::ReadReady { ticket, next, .. } => {
-                self.waiting_reads.entry((node, next)).or_default().push(ticket);
-                self.answer_reads(node);
+            Effect::ReadReady { ticket, next, level } => {
+                self.read_ready(node, ticket, next, level);
                 Ok(())
             }
             Effect::Led(change) => {
@@ -419,6 +429,7 @@ impl<'a> World<'a> {
         let applied = self.replication.applied(envelope.from);
         window::within(&envelope, applied, self.plan.membership.alpha)?;
         self.leadership.sent(self.now, &envelope)?;
+        self.lease_asked(&envelope);
         if envelope.from == envelope.to {
             let delay = self.upto(Duration::from_micros(50));
             self.post(delay, envelope);

@@ -126,7 +126,7 @@ impl<'a> Fate<'a> {
                 self.cluster.jump(victim, by);
                 true
             }
-            Trouble::Pause => false,
+            Trouble::Pause | Trouble::Transfer => false,
         };
         if happened {
             self.count(trouble);

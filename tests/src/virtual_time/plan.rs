@@ -85,7 +85,7 @@ impl Plan {
             let chosen = random.below(10) < likely;
             let possible = match trouble {
                 // All nodes share one runtime, whose timers go on for all of them.
-                Trouble::Pause => false,
+                Trouble::Pause | Trouble::Transfer => false,
                 Trouble::Cut | Trouble::Flap => !alone,
                 _ => true,
             };

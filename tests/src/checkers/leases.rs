@@ -1,0 +1,152 @@
+//! No two leaders have a lease at once: computed from questions, answers and clocks, not from what
+//! a leader believes of itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use paxos_core::{Ballot, NodeId, Quorums, Time};
+
+/// Questions of one leadership that are remembered.
+const ROUNDS: u64 = 64;
+
+/// Watches who was lent a lease.
+#[derive(Debug)]
+pub struct Leases {
+    holds: Duration,
+    asked: BTreeMap<NodeId, Asked>,
+    /// Who holds a lease.
+    held: BTreeMap<NodeId, Held>,
+    /// The highest ballot of each node that was given up.
+    ended: BTreeMap<NodeId, Ballot>,
+}
+
+/// A lease: under which ballot, until when by the holder's clock, and who lent it.
+#[derive(Clone, Debug)]
+struct Held {
+    ballot: Ballot,
+    until: Time,
+    by: BTreeSet<NodeId>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    ballot: Ballot,
+    rounds: BTreeMap<u64, (Time, BTreeSet<NodeId>)>,
+}
+
+impl Leases {
+    /// A checker of a cluster whose leases are held for so long.
+    pub fn new(holds: Duration) -> Self {
+        let (asked, held, ended) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Leases { holds, asked, held, ended }
+    }
+
+    /// A leader asks, at this moment of its own clock.
+    pub fn asked(&mut self, ballot: Ballot, round: u64, clock: Time) {
+        let asked = self.asked.entry(ballot.node).or_default();
+        if asked.ballot != ballot {
+            *asked = Asked { ballot, rounds: BTreeMap::new() };
+        }
+        asked.rounds.entry(round).or_insert((clock, BTreeSet::new()));
+        asked.rounds = asked.rounds.split_off(&round.saturating_sub(ROUNDS));
+    }
+
+    /// A ballot is given up.
+    pub fn ended(&mut self, ballot: Ballot) {
+        let ended = self.ended.entry(ballot.node).or_default();
+        *ended = ballot.max(*ended);
+        if self.held.get(&ballot.node).is_some_and(|held| held.ballot <= ballot) {
+            self.held.remove(&ballot.node);
+        }
+    }
+
+    /// A leader hears that an acceptor has lent. `shows` is what a node's clock shows now; `None`:
+    /// it does not run, or is another run than that of the ballot. `governs` is what the first slot
+    /// is governed by that a node does not know to be chosen: a lease of others is worth nothing.
+    ///
+    /// # Errors
+    /// What is violated, in words.
+    pub fn lent(
+        &mut self,
+        by: NodeId,
+        ballot: Ballot,
+        round: u64,
+        shows: impl Fn(Ballot) -> Option<Time>,
+        governs: impl Fn(NodeId) -> Quorums,
+    ) -> Result<(), String> {
+        let gone = self.ended.get(&ballot.node).is_some_and(|ended| *ended >= ballot);
+        let asked = self.asked.get_mut(&ballot.node).filter(|asked| asked.ballot == ballot);
+        let round = asked.and_then(|asked| asked.rounds.get_mut(&round));
+        let Some((sent, lent_by)) = round.filter(|_| !gone) else { return Ok(()) };
+        lent_by.insert(by);
+        let (until, by) = (sent.after(self.holds), lent_by.clone());
+        let valid = |held: &Held| {
+            shows(held.ballot).is_some_and(|now| now < held.until)
+                && governs(held.ballot.node).is_phase2(&held.by)
+        };
+        let lease = Held { ballot, until, by };
+        if !valid(&lease) {
+            return Ok(());
+        }
+        let others = self.held.values().filter(|held| held.ballot.node != ballot.node);
+        if let Some(other) = others.into_iter().find(|other| valid(other)) {
+            let other = other.ballot;
+            return Err(format!("leases: {ballot} has one while that of {other} is valid"));
+        }
+        let held = self.held.entry(ballot.node).or_insert(lease.clone());
+        if held.ballot != ballot || held.until <= until {
+            *held = lease;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ballot(round: u64, node: u64) -> Ballot {
+        Ballot { round, node: NodeId(node), incarnation: 1 }
+    }
+
+    fn three(_: NodeId) -> Quorums {
+        Quorums::majority((1..=3).map(NodeId)).expect("three nodes")
+    }
+
+    fn held_by_the_first() -> Leases {
+        let mut leases = Leases::new(Duration::from_micros(100));
+        leases.asked(ballot(1, 1), 1, Time(0));
+        for by in [1, 2].map(NodeId) {
+            assert_eq!(leases.lent(by, ballot(1, 1), 1, |_| Some(Time(9)), three), Ok(()));
+        }
+        leases.asked(ballot(2, 2), 1, Time(50));
+        leases
+    }
+
+    fn second_takes(leases: &mut Leases, now: u64) -> Result<(), String> {
+        let shows = |_| Some(Time(now));
+        let mut by = [2, 3].into_iter().map(NodeId);
+        by.try_for_each(|by| leases.lent(by, ballot(2, 2), 1, shows, three))
+    }
+
+    #[test]
+    fn s13_two_valid_leases_are_seen_and_one_after_the_other_is_not_two() {
+        assert!(second_takes(&mut held_by_the_first(), 99).is_err());
+        assert_eq!(second_takes(&mut held_by_the_first(), 100), Ok(()));
+        let mut given_up = held_by_the_first();
+        given_up.ended(ballot(1, 1));
+        assert_eq!(second_takes(&mut given_up, 60), Ok(()));
+    }
+
+    #[test]
+    fn a_lease_of_a_membership_that_governs_no_more_is_none() {
+        let mut leases = held_by_the_first();
+        let governs = |node| match node {
+            NodeId(1) => Quorums::majority([NodeId(3), NodeId(4)]).expect("two nodes"),
+            node => three(node),
+        };
+        for by in [2, 3].map(NodeId) {
+            assert_eq!(leases.lent(by, ballot(2, 2), 1, |_| Some(Time(60)), governs), Ok(()));
+        }
+    }
+}
