@@ -6,6 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use actix::{AsyncContext, Context};
 use paxos_core::{
@@ -291,10 +292,13 @@ impl<S: StateMachine> Node<S> {
         let restored = Restored { next, clock: replica.time(), configurations: genesis.clone() };
         let learner = Learner::recover(me, LearnerOptions::default(), restored, &recovered);
         let mut backlog = Backlog::new(cluster.snapshots.every_bytes, snapshots.bytes());
+        let (begun, mut commands) = (Instant::now(), 0);
         for (slot, value) in learner.chosen(next) {
-            replica.apply(slot, value, genesis.at(slot).sessions);
+            commands += replica.apply(slot, value, genesis.at(slot).sessions).outcomes.len();
             backlog.add(slot, value);
         }
+        let seconds = begun.elapsed().as_secs_f64();
+        tracing::info!(commands, "the values behind it: applied in {seconds:.3} s");
         let leadership = heartbeat_options(&cluster);
         let proposer = proposer_options(&leadership);
         let gateway = gateway_options(&cluster);
@@ -429,7 +433,11 @@ fn restore<S: StateMachine>(
     snapshots: &mut Snapshots,
     trimmed: Slot,
 ) -> Result<Replica<S>, StartError> {
-    let replica = Replica::behind(snapshots.newest()?.as_deref())?;
+    let state = snapshots.newest()?;
+    let begun = Instant::now();
+    let replica = Replica::behind(state.as_deref())?;
+    let seconds = begun.elapsed().as_secs_f64();
+    tracing::info!("the newest snapshot: {}, restored in {seconds:.3} s", snapshots.effort());
     snapshots.reaches(trimmed)?;
     Ok(replica)
 }

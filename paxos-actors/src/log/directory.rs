@@ -147,8 +147,20 @@ impl Disk for Directory {
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<u8>, DiskError> {
+        let mut bytes = Vec::new();
+        self.read_into(name, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_into(&mut self, name: &str, bytes: &mut Vec<u8>) -> Result<(), DiskError> {
         let path = self.join(name);
-        fs::read(&path).map_err(|source| DiskError::new(Operation::Read, path, source))
+        let mut read = || {
+            let mut file = File::open(&path)?;
+            bytes.clear();
+            bytes.reserve_exact(file.metadata()?.len() as usize);
+            file.read_to_end(bytes)
+        };
+        read().map(|_| ()).map_err(|source| DiskError::new(Operation::Read, &path, source))
     }
 
     fn read_at(&mut self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
@@ -156,7 +168,8 @@ impl Disk for Directory {
         let read = || {
             let mut file = File::open(&path)?;
             file.seek(SeekFrom::Start(offset))?;
-            let mut bytes = Vec::with_capacity(length);
+            // Who asks may believe a damaged file.
+            let mut bytes = Vec::with_capacity(length.min(file.metadata()?.len() as usize));
             file.take(length as u64).read_to_end(&mut bytes)?;
             Ok(bytes)
         };

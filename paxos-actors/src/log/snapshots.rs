@@ -6,6 +6,7 @@ use paxos_core::{ClusterId, Manifest, Slot};
 use thiserror::Error;
 
 use super::disk::{Disk, DiskError};
+use super::effort::{Effort, timed};
 
 /// The directory of snapshots within a data directory.
 pub const SNAPSHOTS: &str = "snapshots";
@@ -83,6 +84,7 @@ pub struct Snapshots {
     stored: Vec<Manifest>,
     /// The one that comes from a peer, and how much of it is written.
     coming: Option<(Manifest, u64)>,
+    effort: Effort,
 }
 
 impl Snapshots {
@@ -112,7 +114,14 @@ impl Snapshots {
                 disk.remove(&name)?;
             }
         }
-        Ok(Snapshots { disk, cluster, keep: keep.max(1), stored, coming })
+        Ok(Snapshots {
+            disk,
+            cluster,
+            keep: keep.max(1),
+            stored,
+            coming,
+            effort: Effort::default(),
+        })
     }
 
     /// What is stored, oldest first.
@@ -143,12 +152,17 @@ impl Snapshots {
     pub fn newest(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
         let Some(newest) = self.stored.last().cloned() else { return Ok(None) };
         let name = name_of(newest.upto);
-        let mut bytes = self.disk.read(&name)?;
-        if let Err(reason) = self.check(&newest, &bytes) {
-            return Err(SnapshotError::Damaged { path: self.disk.path().join(name), reason });
+        match self.state_in(&name, &newest)? {
+            Ok(state) => Ok(Some(state)),
+            Err(reason) => {
+                Err(SnapshotError::Damaged { path: self.disk.path().join(name), reason })
+            }
         }
-        bytes.drain(..HEADER);
-        Ok(Some(bytes))
+    }
+
+    /// What it took to read the newest, when it was last read.
+    pub fn effort(&self) -> Effort {
+        self.effort
     }
 
     /// Stores the state behind the slot before `upto`, durably, and removes the oldest snapshots
@@ -209,13 +223,11 @@ impl Snapshots {
         if *written < snapshot.bytes {
             return Ok(Kept::Written(*written));
         }
-        let mut bytes = self.disk.read(COMING)?;
-        if self.check(snapshot, &bytes).is_err() {
-            self.discard()?;
-            return Ok(Kept::Spoiled);
+        if let Ok(state) = self.state_in(COMING, snapshot)? {
+            return Ok(Kept::Whole(state));
         }
-        bytes.drain(..HEADER);
-        Ok(Kept::Whole(bytes))
+        self.discard()?;
+        Ok(Kept::Spoiled)
     }
 
     /// Stores the peer's snapshot that is here, durably.
@@ -270,14 +282,30 @@ impl Snapshots {
         crc32c::crc32c_append(crc32c::crc32c_append(crc, &header[..CRC.start]), state)
     }
 
-    fn check(&self, manifest: &Manifest, bytes: &[u8]) -> Result<(), &'static str> {
-        if bytes.len() < HEADER || manifest_of(&bytes[..HEADER]).as_ref() != Some(manifest) {
+    /// The state in a file that should hold this snapshot, or what is wrong with it.
+    fn state_in(
+        &mut self,
+        name: &str,
+        manifest: &Manifest,
+    ) -> Result<Result<Vec<u8>, &'static str>, DiskError> {
+        let mut effort = Effort { bytes: manifest.bytes, ..Effort::default() };
+        // Apart, so that the state need not be moved; a byte too many shows.
+        let length = (manifest.bytes as usize).saturating_sub(HEADER) + 1;
+        let header = self.disk.read_at(name, 0, HEADER)?;
+        let state = timed(&mut effort.read, || self.disk.read_at(name, HEADER as u64, length))?;
+        let checked = timed(&mut effort.checked, || self.check(manifest, &header, &state));
+        self.effort = effort;
+        Ok(checked.map(|()| state))
+    }
+
+    fn check(&self, manifest: &Manifest, header: &[u8], state: &[u8]) -> Result<(), &'static str> {
+        if manifest_of(header).as_ref() != Some(manifest) {
             return Err("its header is not that of this snapshot");
         }
-        if bytes.len() as u64 != manifest.bytes {
+        if (HEADER + state.len()) as u64 != manifest.bytes {
             return Err("its length is wrong");
         }
-        if self.crc(&bytes[..HEADER], &bytes[HEADER..]) != manifest.crc32c {
+        if self.crc(header, state) != manifest.crc32c {
             return Err("its checksum is wrong, or it is that of another cluster");
         }
         Ok(())

@@ -80,6 +80,7 @@ impl Log {
         let identity = identity::read(disk.as_mut(), cluster, node)?;
         let checksum = Checksum::new(cluster, node);
         let found = recovery::read(disk.as_mut(), checksum)?;
+        tracing::info!("the log: {}", found.effort);
         let (log, recovered) = Log::resume(disk, checksum, options, found)?;
         Ok((log, recovered, identity))
     }
