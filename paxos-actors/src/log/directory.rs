@@ -12,8 +12,8 @@ use super::disk::{Disk, DiskError, Operation};
 /// Files kept open: the segment written to, the one before it, the one prepared, and one to spare.
 const OPEN_MAX: usize = 4;
 
-/// Zeros are written in pieces of this many bytes.
-const ZEROS: usize = 1 << 20;
+/// Zeros are written, and synced, in pieces of this many bytes.
+const ZEROS: usize = 4 << 20;
 
 /// A directory of the file system. Only its owner may read its files.
 #[derive(Debug)]
@@ -227,6 +227,8 @@ fn zeros(path: &Path, size: u64) -> io::Result<File> {
         let length = left.min(ZEROS as u64);
         file.write_all(&piece[..length as usize])?;
         left -= length;
+        // Not all at once in the end: the log's syncs would have to wait behind it.
+        file.sync_data()?;
     }
     file.sync_all()?;
     Ok(file)

@@ -22,7 +22,7 @@ const HEADER: usize = 32;
 const MAGIC: [u8; 8] = *b"paxsnap\x01";
 const CRC: std::ops::Range<usize> = 24..28;
 
-/// Written and read in pieces of this many bytes.
+/// Written, and synced, in pieces of this many bytes.
 const PIECE: usize = 1 << 20;
 
 /// What is wrong with snapshots. The node must not start, or must stop.
@@ -179,6 +179,8 @@ impl Snapshots {
         for piece in state.chunks(PIECE) {
             self.disk.write_at(MAKING, offset, piece)?;
             offset += piece.len() as u64;
+            // Not all at once in the end: the log's syncs would have to wait behind it.
+            self.disk.sync(MAKING)?;
         }
         self.publish(MAKING, Manifest { upto, bytes, crc32c: crc_of(&header) })
     }
