@@ -127,7 +127,7 @@ fn clus4_a_fetch_that_ends_early_leaves_nothing_behind() {
 }
 
 #[test]
-fn disk4_every_bit_that_rots_is_seen() {
+fn a17_disk4_every_bit_that_rots_is_seen_and_nothing_is_taken_for_an_orphan() {
     let disk = MemoryDisk::new().shared();
     open(&disk, 2).unwrap().save(Slot(9), &state(9)).unwrap();
     let name = "snapshot-00000000000000000009.snap";
