@@ -6,6 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use actix::{AsyncContext, Context};
 use paxos_core::{
@@ -307,10 +308,13 @@ impl<S: StateMachine> Node<S> {
         let next = restored.next;
         let learner = Learner::recover(me, LearnerOptions::default(), restored, &recovered);
         let mut backlog = Backlog::new(cluster.snapshots.every_bytes, snapshots.bytes());
+        let (begun, mut commands) = (Instant::now(), 0);
         for (slot, value) in learner.chosen(next) {
-            replica.apply(slot, value);
+            commands += replica.apply(slot, value).outcomes.len();
             backlog.add(slot, value, replica.configurations());
         }
+        let seconds = begun.elapsed().as_secs_f64();
+        tracing::info!(commands, "the values behind it: applied in {seconds:.3} s");
         let leadership = heartbeat_options(&cluster);
         let proposer = proposer_options(&leadership);
         let gateway = gateway_options(&cluster);
@@ -448,7 +452,11 @@ fn restore<S: StateMachine>(
     trimmed: Slot,
     genesis: Configurations,
 ) -> Result<Replica<S>, StartError> {
-    let replica = Replica::behind(snapshots.newest()?.as_deref(), genesis)?;
+    let state = snapshots.newest()?;
+    let begun = Instant::now();
+    let replica = Replica::behind(state.as_deref(), genesis)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    tracing::info!("the newest snapshot: {}, restored in {seconds:.3} s", snapshots.effort());
     snapshots.reaches(trimmed)?;
     Ok(replica)
 }

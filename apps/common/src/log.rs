@@ -157,6 +157,7 @@ fn verify(log: &mut Inspection, output: &Output) -> anyhow::Result<()> {
             output.remark(torn(&report));
         }
     }
+    output.remark(log.effort());
     let recovered = log.recovered();
     sum.drain = log.drain();
     sum.marked = log.mark();

@@ -12,8 +12,8 @@ use super::disk::{Disk, DiskError, Operation};
 /// Files kept open: the segment written to, the one before it, the one prepared, and one to spare.
 const OPEN_MAX: usize = 4;
 
-/// Zeros are written in pieces of this many bytes.
-const ZEROS: usize = 1 << 20;
+/// Zeros are written, and synced, in pieces of this many bytes.
+const ZEROS: usize = 4 << 20;
 
 /// A directory of the file system. Only its owner may read its files.
 #[derive(Debug)]
@@ -147,8 +147,20 @@ impl Disk for Directory {
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<u8>, DiskError> {
+        let mut bytes = Vec::new();
+        self.read_into(name, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_into(&mut self, name: &str, bytes: &mut Vec<u8>) -> Result<(), DiskError> {
         let path = self.join(name);
-        fs::read(&path).map_err(|source| DiskError::new(Operation::Read, path, source))
+        let mut read = || {
+            let mut file = File::open(&path)?;
+            bytes.clear();
+            bytes.reserve_exact(file.metadata()?.len() as usize);
+            file.read_to_end(bytes)
+        };
+        read().map(|_| ()).map_err(|source| DiskError::new(Operation::Read, &path, source))
     }
 
     fn read_at(&mut self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
@@ -156,7 +168,8 @@ impl Disk for Directory {
         let read = || {
             let mut file = File::open(&path)?;
             file.seek(SeekFrom::Start(offset))?;
-            let mut bytes = Vec::with_capacity(length);
+            // Who asks may believe a damaged file.
+            let mut bytes = Vec::with_capacity(length.min(file.metadata()?.len() as usize));
             file.take(length as u64).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
@@ -214,6 +227,8 @@ fn zeros(path: &Path, size: u64) -> io::Result<File> {
         let length = left.min(ZEROS as u64);
         file.write_all(&piece[..length as usize])?;
         left -= length;
+        // Not all at once in the end: the log's syncs would have to wait behind it.
+        file.sync_data()?;
     }
     file.sync_all()?;
     Ok(file)

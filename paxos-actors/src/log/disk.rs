@@ -44,6 +44,16 @@ pub trait Disk: fmt::Debug {
     /// Those of the disk.
     fn read(&mut self, name: &str) -> Result<Vec<u8>, DiskError>;
 
+    /// The whole of a file into a buffer, in place of what is in it. New memory costs more than
+    /// reading does, so whoever reads many files does it into one.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    fn read_into(&mut self, name: &str, bytes: &mut Vec<u8>) -> Result<(), DiskError> {
+        *bytes = self.read(name)?;
+        Ok(())
+    }
+
     /// `length` bytes of a file from `offset` on, or what there is of them.
     ///
     /// # Errors

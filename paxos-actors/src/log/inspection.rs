@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use paxos_core::{ClusterId, NodeId, Record, Recovered, Slot};
 
 use super::disk::Disk;
+use super::effort::Effort;
 use super::error::OpenError;
 use super::frame::Checksum;
 use super::identity::{self, DataIdentity};
@@ -87,6 +88,11 @@ impl Inspection {
     /// wrong with it.
     pub fn damaged(&self) -> Option<&SegmentReport> {
         self.reader.damaged.as_ref()
+    }
+
+    /// What it took to read the segments so far.
+    pub fn effort(&self) -> Effort {
+        self.reader.effort
     }
 
     /// Whose log it is.

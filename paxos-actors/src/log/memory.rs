@@ -298,7 +298,7 @@ impl Disk for Arc<Mutex<MemoryDisk>> {
     fn read_at(&mut self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
         let bytes = self.read(name)?;
         let from = bytes.len().min(offset as usize);
-        Ok(bytes[from..bytes.len().min(from + length)].to_vec())
+        Ok(bytes[from..bytes.len().min(from.saturating_add(length))].to_vec())
     }
 
     fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {

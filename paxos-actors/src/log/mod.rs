@@ -12,6 +12,7 @@
 
 mod directory;
 mod disk;
+mod effort;
 mod error;
 mod frame;
 mod identity;
@@ -25,6 +26,7 @@ mod writer;
 
 pub use directory::Directory;
 pub use disk::{Disk, DiskError, Operation};
+pub use effort::Effort;
 pub use error::{FormatError, LogError, OpenError};
 pub use frame::Trouble;
 pub use identity::{DataIdentity, format};

@@ -2,10 +2,12 @@
 //! Nothing here writes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use paxos_core::{Record, Recovered, Slot};
 
 use super::disk::Disk;
+use super::effort::{Effort, timed};
 use super::error::OpenError;
 use super::frame::{self, Checksum, HEADER, Trouble};
 use super::inspection::{Located, SegmentReport};
@@ -30,6 +32,8 @@ pub(super) struct Found {
     pub(super) released: Vec<u32>,
     /// Files that can become segments.
     pub(super) spares: Vec<String>,
+    /// What it took.
+    pub(super) effort: Effort,
 }
 
 /// The last segment.
@@ -64,6 +68,7 @@ pub(super) fn read(disk: &mut dyn Disk, checksum: Checksum) -> Result<Found, Ope
         extents: reader.extents,
         unsealed: reader.unsealed,
         released: reader.released,
+        effort: reader.effort,
         spares: disk.list()?.into_iter().filter(|name| segment::is_spare(name)).collect(),
     })
 }
@@ -74,12 +79,13 @@ fn first_segment(
     disk: &mut dyn Disk,
     checksum: Checksum,
     present: &[u32],
+    bytes: &mut Vec<u8>,
 ) -> Result<u32, OpenError> {
     for number in present.iter().rev() {
-        let bytes = disk.read(&segment::name(*number))?;
+        disk.read_into(&segment::name(*number), bytes)?;
         let mut offset = FRAMES_FROM.min(bytes.len());
         let mut first = None;
-        while let Ok((header, body)) = frame::parse(checksum, *number, &bytes, offset) {
+        while let Ok((header, body)) = frame::parse(checksum, *number, bytes, offset) {
             first = first.max(Some(header.first));
             offset += HEADER + body.len();
         }
@@ -116,6 +122,7 @@ pub(super) struct Reader {
     keep: bool,
     /// What stands in a segment before what is wrong with it.
     pub(super) damaged: Option<SegmentReport>,
+    pub(super) effort: Effort,
 }
 
 impl Reader {
@@ -127,7 +134,9 @@ impl Reader {
     ) -> Result<Self, OpenError> {
         let names = disk.list()?;
         let present: Vec<u32> = names.iter().filter_map(|name| segment::number(name)).collect();
-        let first = first_segment(disk, checksum, &present)?;
+        let (mut bytes, mut effort) = (Vec::new(), Effort::default());
+        let first =
+            timed(&mut effort.read, || first_segment(disk, checksum, &present, &mut bytes))?;
         let (released, segments): (Vec<u32>, Vec<u32>) =
             present.into_iter().partition(|number| *number < first);
         let Some(&last) = segments.last() else { return Err(missing(disk, first)) };
@@ -140,7 +149,7 @@ impl Reader {
             last,
             released,
             next: first,
-            bytes: Vec::new(),
+            bytes,
             end: 0,
             recovered: Recovered::default(),
             drain: 0,
@@ -150,6 +159,7 @@ impl Reader {
             unsealed: Vec::new(),
             keep,
             damaged: None,
+            effort,
         })
     }
 
@@ -164,9 +174,13 @@ impl Reader {
         let number = self.next;
         self.next += 1;
         // One segment at a time: the last one read stays.
-        let bytes = disk.read(&segment::name(number))?;
+        let mut bytes = std::mem::take(&mut self.bytes);
+        timed(&mut self.effort.read, || disk.read_into(&segment::name(number), &mut bytes))?;
+        self.effort.bytes += bytes.len() as u64;
         let mut report = SegmentReport::of(number, disk.path(), bytes.len());
-        let read = self.take(disk, &bytes, &mut report);
+        let (decoded, mut taken) = (self.effort.decoded, Duration::ZERO);
+        let read = timed(&mut taken, || self.take(disk, &bytes, &mut report));
+        self.effort.checked += taken.saturating_sub(self.effort.decoded - decoded);
         self.bytes = bytes;
         match read {
             Ok(end) => {
@@ -252,6 +266,7 @@ impl Reader {
         if header.drain != expected && !released {
             return Err(Trouble::Order { found: header.drain, expected });
         }
+        let begun = Instant::now();
         let records = frame::decode(body)?;
         self.drain = header.drain;
         self.mark = self.mark.max(header.mark);
@@ -268,6 +283,7 @@ impl Reader {
             }
             self.recovered.absorb(record);
         }
+        self.effort.decoded += begun.elapsed();
         Ok(offset + HEADER + body.len())
     }
 

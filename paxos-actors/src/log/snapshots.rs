@@ -6,6 +6,7 @@ use paxos_core::{ClusterId, Manifest, Slot};
 use thiserror::Error;
 
 use super::disk::{Disk, DiskError};
+use super::effort::{Effort, timed};
 
 /// The directory of snapshots within a data directory.
 pub const SNAPSHOTS: &str = "snapshots";
@@ -21,7 +22,7 @@ const HEADER: usize = 32;
 const MAGIC: [u8; 8] = *b"paxsnap\x01";
 const CRC: std::ops::Range<usize> = 24..28;
 
-/// Written and read in pieces of this many bytes.
+/// Written, and synced, in pieces of this many bytes.
 const PIECE: usize = 1 << 20;
 
 /// What is wrong with snapshots. The node must not start, or must stop.
@@ -96,6 +97,7 @@ pub struct Snapshots {
     stored: Vec<Manifest>,
     /// The one that comes from a peer, and how much of it is written.
     coming: Option<(Manifest, u64)>,
+    effort: Effort,
 }
 
 impl Snapshots {
@@ -125,7 +127,14 @@ impl Snapshots {
                 disk.remove(&name)?;
             }
         }
-        Ok(Snapshots { disk, cluster, keep: keep.max(1), stored, coming })
+        Ok(Snapshots {
+            disk,
+            cluster,
+            keep: keep.max(1),
+            stored,
+            coming,
+            effort: Effort::default(),
+        })
     }
 
     /// The snapshots in a directory, oldest first; nothing is written. Each is read as a whole if its
@@ -149,7 +158,11 @@ impl Snapshots {
             let manifest = manifest_of(&header).filter(|manifest| manifest.upto == upto);
             let trouble = match &manifest {
                 None => Some("its header is not that of this snapshot"),
-                Some(manifest) if whole => check(cluster, manifest, &disk.read(&name)?).err(),
+                Some(manifest) if whole => {
+                    let bytes = disk.read(&name)?;
+                    let (header, state) = bytes.split_at(bytes.len().min(HEADER));
+                    check(cluster, manifest, header, state).err()
+                }
                 Some(_) => None,
             };
             let bytes = manifest.map_or(0, |manifest| manifest.bytes);
@@ -165,7 +178,7 @@ impl Snapshots {
     pub fn state_of(cluster: ClusterId, mut bytes: Vec<u8>) -> Result<Vec<u8>, &'static str> {
         let header = bytes.get(..HEADER).and_then(manifest_of);
         let manifest = header.ok_or("it does not begin like a snapshot")?;
-        check(cluster, &manifest, &bytes)?;
+        check(cluster, &manifest, &bytes[..HEADER], &bytes[HEADER..])?;
         bytes.drain(..HEADER);
         Ok(bytes)
     }
@@ -198,12 +211,17 @@ impl Snapshots {
     pub fn newest(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
         let Some(newest) = self.stored.last().cloned() else { return Ok(None) };
         let name = name_of(newest.upto);
-        let mut bytes = self.disk.read(&name)?;
-        if let Err(reason) = check(self.cluster, &newest, &bytes) {
-            return Err(SnapshotError::Damaged { path: self.disk.path().join(name), reason });
+        match self.state_in(&name, &newest)? {
+            Ok(state) => Ok(Some(state)),
+            Err(reason) => {
+                Err(SnapshotError::Damaged { path: self.disk.path().join(name), reason })
+            }
         }
-        bytes.drain(..HEADER);
-        Ok(Some(bytes))
+    }
+
+    /// What it took to read the newest, when it was last read.
+    pub fn effort(&self) -> Effort {
+        self.effort
     }
 
     /// Stores the state behind the slot before `upto`, durably, and removes the oldest snapshots
@@ -220,6 +238,8 @@ impl Snapshots {
         for piece in state.chunks(PIECE) {
             self.disk.write_at(MAKING, offset, piece)?;
             offset += piece.len() as u64;
+            // Not all at once in the end: the log's syncs would have to wait behind it.
+            self.disk.sync(MAKING)?;
         }
         self.publish(MAKING, Manifest { upto, bytes, crc32c: crc_of(&header) })
     }
@@ -264,13 +284,11 @@ impl Snapshots {
         if *written < snapshot.bytes {
             return Ok(Kept::Written(*written));
         }
-        let mut bytes = self.disk.read(COMING)?;
-        if check(self.cluster, snapshot, &bytes).is_err() {
-            self.discard()?;
-            return Ok(Kept::Spoiled);
+        if let Ok(state) = self.state_in(COMING, snapshot)? {
+            return Ok(Kept::Whole(state));
         }
-        bytes.drain(..HEADER);
-        Ok(Kept::Whole(bytes))
+        self.discard()?;
+        Ok(Kept::Spoiled)
     }
 
     /// Stores the peer's snapshot that is here, durably.
@@ -318,6 +336,23 @@ impl Snapshots {
         header[CRC].copy_from_slice(&crc.to_le_bytes());
         header
     }
+
+    /// The state in a file that should hold this snapshot, or what is wrong with it.
+    fn state_in(
+        &mut self,
+        name: &str,
+        manifest: &Manifest,
+    ) -> Result<Result<Vec<u8>, &'static str>, DiskError> {
+        let mut effort = Effort { bytes: manifest.bytes, ..Effort::default() };
+        // Apart, so that the state need not be moved; a byte too many shows.
+        let length = (manifest.bytes as usize).saturating_sub(HEADER) + 1;
+        let header = self.disk.read_at(name, 0, HEADER)?;
+        let state = timed(&mut effort.read, || self.disk.read_at(name, HEADER as u64, length))?;
+        let cluster = self.cluster;
+        let checked = timed(&mut effort.checked, || check(cluster, manifest, &header, &state));
+        self.effort = effort;
+        Ok(checked.map(|()| state))
+    }
 }
 
 /// Whose snapshot it is, which one, and what it says. All nodes of a cluster may have the same.
@@ -326,14 +361,19 @@ fn crc(cluster: ClusterId, header: &[u8], state: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(crc, &header[..CRC.start]), state)
 }
 
-fn check(cluster: ClusterId, manifest: &Manifest, bytes: &[u8]) -> Result<(), &'static str> {
-    if bytes.len() < HEADER || manifest_of(&bytes[..HEADER]).as_ref() != Some(manifest) {
+fn check(
+    cluster: ClusterId,
+    manifest: &Manifest,
+    header: &[u8],
+    state: &[u8],
+) -> Result<(), &'static str> {
+    if manifest_of(header).as_ref() != Some(manifest) {
         return Err("its header is not that of this snapshot");
     }
-    if bytes.len() as u64 != manifest.bytes {
+    if (HEADER + state.len()) as u64 != manifest.bytes {
         return Err("its length is wrong");
     }
-    if crc(cluster, &bytes[..HEADER], &bytes[HEADER..]) != manifest.crc32c {
+    if crc(cluster, header, state) != manifest.crc32c {
         return Err("its checksum is wrong, or it is that of another cluster");
     }
     Ok(())

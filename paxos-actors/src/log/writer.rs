@@ -1,6 +1,6 @@
 //! The log as it is written to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use paxos_core::{ClusterId, NodeId, Record, Recovered};
 
@@ -13,6 +13,10 @@ use super::segment::{self, Extent, FRAMES_FROM, NEXT};
 
 /// Sizes of segments are multiples of this many bytes.
 const SEGMENT_GRAIN: u64 = 4096;
+
+/// At most so many files are removed at once while the log is written to: a file system takes its
+/// time over each, and all that is to be synced waits for it.
+const REMOVALS_MAX: usize = 1;
 
 /// What may differ from node to node, and from start to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub struct Log {
     /// The file that becomes the next segment, and those that can after it.
     next: String,
     spares: Vec<String>,
+    /// Segments that are no longer of the log, and whose files are still to go.
+    leaving: VecDeque<u32>,
     buffer: Vec<u8>,
     given_up: Option<String>,
 }
@@ -80,6 +86,7 @@ impl Log {
         let identity = identity::read(disk.as_mut(), cluster, node)?;
         let checksum = Checksum::new(cluster, node);
         let found = recovery::read(disk.as_mut(), checksum)?;
+        tracing::info!("the log: {}", found.effort);
         let (log, recovered) = Log::resume(disk, checksum, options, found)?;
         Ok((log, recovered, identity))
     }
@@ -104,13 +111,15 @@ impl Log {
         })
     }
 
-    /// Marks the last synced drain as such, durably, so that its loss would be seen. To be called
-    /// when nothing else is to be written; says whether there was anything to mark.
+    /// Marks the last synced drain as such, durably, so that its loss would be seen, and removes
+    /// the files of segments that are still to go. To be called when nothing else is to be written;
+    /// says whether there was anything to mark.
     ///
     /// # Errors
     /// See [`LogError`].
     pub fn idle(&mut self) -> Result<bool, LogError> {
         self.guarded(|log| {
+            log.retire(usize::MAX)?;
             if !log.unmarked {
                 return Ok(false);
             }
@@ -124,8 +133,8 @@ impl Log {
 
     /// Takes the segments out at the beginning of the log in which every record is of a slot that
     /// was cut by a `Record::Trimmed`, and says how many. To be called after every append; it costs
-    /// something only when there is one. Whoever cuts a slot must hold a synced snapshot of it
-    /// first.
+    /// something only when there is one, or when the file of one is still to go: of many, each call
+    /// removes one. Whoever cuts a slot must hold a synced snapshot of it first.
     ///
     /// Invariant: what those segments say of promises, cuts, runs and peers is synced in one that
     /// stays before the first of them goes. Until their names are synced too a crash may bring them
@@ -141,6 +150,7 @@ impl Log {
             let first = (log.first..log.segment).find(held).unwrap_or(log.segment);
             let released = log.first..first;
             if released.is_empty() {
+                log.retire(REMOVALS_MAX)?;
                 return Ok(0);
             }
             log.first = first;
@@ -149,7 +159,8 @@ impl Log {
             log.unmarked = true;
             log.settle(rolled)?;
             let count = released.len() as u32;
-            log.retire(released)?;
+            log.leaving.extend(released);
+            log.retire(REMOVALS_MAX)?;
             Ok(count)
         })
     }
@@ -188,6 +199,7 @@ impl Log {
             extents: found.extents,
             next: NEXT.to_owned(),
             spares: found.spares,
+            leaving: found.released.into(),
             buffer: Vec::new(),
             given_up: None,
         };
@@ -198,7 +210,7 @@ impl Log {
         log.sync()?;
         log.settle(rolled)?;
         found.unsealed.into_iter().try_for_each(|segment| log.seal(segment))?;
-        log.retire(found.released)?;
+        log.retire(usize::MAX)?;
         Ok((log, recovered))
     }
 
@@ -307,26 +319,39 @@ impl Log {
     }
 
     /// Keeps segments that are no longer of the log as spare files, and removes those that are too
-    /// many or of another size. A spare is overwritten with zeros when it is prepared, and not
-    /// before the directory was synced: until then it may come back under its old name.
-    fn retire(&mut self, segments: impl IntoIterator<Item = u32>) -> Result<(), LogError> {
+    /// many or of another size; no more than `removals_max` of them now. A spare is overwritten
+    /// with zeros when it is prepared, and not before the directory was synced: until then it may
+    /// come back under its old name. With the last that is removed it is synced once more; what
+    /// comes back before is none of the log.
+    fn retire(&mut self, removals_max: usize) -> Result<(), LogError> {
         let spares_max = self.options.spare_segments as usize;
-        while self.spares.len() > spares_max {
+        let (mut removals, mut renamed) = (0, false);
+        while self.spares.len() > spares_max && removals < removals_max {
             let surplus = self.spares.remove(0);
             self.disk.remove(&surplus)?;
+            removals += 1;
         }
-        for number in segments {
-            let (name, known) = (segment::name(number), self.extents.remove(&number));
+        while let Some(number) = self.leaving.front().copied() {
+            let (name, known) = (segment::name(number), self.extents.get(&number));
             let fits = known.is_some_and(|known| known.bytes == self.segment_bytes());
             if fits && self.spares.len() < spares_max {
                 let spare = segment::spare(number);
                 self.disk.rename(&name, &spare)?;
                 self.spares.push(spare);
-            } else {
+                renamed = true;
+            } else if removals < removals_max {
                 self.disk.remove(&name)?;
+                removals += 1;
+            } else {
+                break;
             }
+            self.extents.remove(&number);
+            self.leaving.pop_front();
         }
-        Ok(self.disk.sync_dir()?)
+        if renamed || (removals > 0 && self.leaving.is_empty()) {
+            self.disk.sync_dir()?;
+        }
+        Ok(())
     }
 
     fn head(&self) -> Record {

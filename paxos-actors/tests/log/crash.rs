@@ -107,7 +107,7 @@ fn disk2_a_write_torn_by_sectors_is_there_as_a_whole_or_not_at_all() {
 }
 
 #[test]
-fn a10_after_a_failed_sync_nothing_is_written_and_nothing_acknowledged() {
+fn a10_disk8_after_a_failed_sync_nothing_is_written_and_nothing_acknowledged() {
     let machine = Machine::new();
     let mut log = machine.start();
     log.append(&[promised(1)]).unwrap();
@@ -203,7 +203,7 @@ fn assert_between(
 }
 
 #[test]
-fn a20_the_storage_fails_after_every_operation() {
+fn a20_disk12_the_storage_fails_after_every_operation() {
     let formatted = Machine::new().copy();
     let whole = Machine::with(formatted.clone());
     live(&whole);

@@ -127,7 +127,7 @@ fn clus4_a_fetch_that_ends_early_leaves_nothing_behind() {
 }
 
 #[test]
-fn disk4_every_bit_that_rots_is_seen() {
+fn a17_disk4_every_bit_that_rots_is_seen_and_nothing_is_taken_for_an_orphan() {
     let disk = MemoryDisk::new().shared();
     open(&disk, 2).unwrap().save(Slot(9), &state(9)).unwrap();
     let name = "snapshot-00000000000000000009.snap";
@@ -182,4 +182,20 @@ fn a_real_directory_does_the_same() {
     snapshots.save(Slot(9), &state(9)).unwrap();
     assert_eq!(snapshots.piece(&manifest, 0, 10).unwrap(), None, "it is gone");
     assert_eq!(std::fs::read_dir(&path).unwrap().count(), 2);
+    // No memory is taken for a length that is nonsense.
+    let newest = path.join("snapshot-00000000000000000009.snap");
+    let mut bytes = std::fs::read(&newest).unwrap();
+    bytes[23] ^= 0x40;
+    std::fs::write(&newest, bytes).unwrap();
+    let refused = of(2).unwrap().newest().unwrap_err().to_string();
+    assert!(refused.contains("its length is wrong"), "{refused}");
+}
+
+#[test]
+fn one_that_is_to_be_shorter_than_a_header_is_thrown_away() {
+    let disk = MemoryDisk::new().shared();
+    let nonsense = Manifest { upto: Slot(9), bytes: 3, crc32c: 0 };
+    let mut snapshots = open(&disk, 2).unwrap();
+    assert_eq!(snapshots.keep(&nonsense, 0, &[1, 2, 3]).unwrap(), Kept::Spoiled);
+    assert!(disk.lock().unwrap().names().is_empty());
 }

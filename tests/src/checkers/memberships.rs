@@ -29,7 +29,7 @@ impl Memberships {
     /// The membership that governs a slot, which must lie in the window of what is chosen.
     pub fn at(&self, slot: Slot) -> &Membership {
         let governing = self.all.range(..=slot).next_back();
-        &governing.unwrap_or_else(|| self.newest()).1
+        governing.unwrap_or_else(|| self.newest()).1
     }
 
     /// The newest, in force or not, and the slot from which it governs.

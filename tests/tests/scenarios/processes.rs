@@ -7,7 +7,7 @@ use paxos_tests::simulation::directed::Cluster;
 use crate::{millis, seconds};
 
 #[test]
-fn a2_what_was_answered_is_there_when_the_power_of_all_has_failed() {
+fn a2_disk13_what_was_answered_is_there_when_the_power_of_all_has_failed() {
     for seed in 0..20 {
         let mut cluster = Cluster::planned(3, seed, |plan| Plan { think: millis(2), ..plan });
         cluster.run_until_led();
@@ -47,7 +47,7 @@ fn b14_two_that_campaign_at_the_same_moment_again_and_again_settle() {
 }
 
 #[test]
-fn b19_a_leader_whose_disk_stalls_or_who_stands_still_costs_one_change_at_most() {
+fn b19_disk11_a_leader_whose_disk_stalls_or_who_stands_still_costs_one_change_at_most() {
     for seed in 0..5 {
         for stalls in [true, false] {
             let mut cluster = Cluster::planned(3, seed, |plan| plan);

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use counter::load::generator::{Generator, Measured};
 use counter::load::latency::{Quantiles, table};
+use counter::machine::{COUNTERS_MAX, NAME_MAX};
 
 /// The nodes of a cluster of its own.
 const NODES: usize = 3;
@@ -56,6 +57,16 @@ pub struct Bench {
     /// Bytes without meaning in every command
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     payload: usize,
+
+    /// Counters that the increments go to, one after the other: with many the state is large
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=COUNTERS_MAX as u64))]
+    counters: u64,
+
+    /// Bytes of the names of several counters, at least
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=NAME_MAX as u64))]
+    name_bytes: u64,
 
     #[command(flatten)]
     common: Common,
@@ -104,6 +115,8 @@ impl Bench {
             connections: self.connections(),
             duration: self.duration,
             payload: self.payload,
+            counters: self.counters,
+            name_bytes: self.name_bytes as usize,
         };
         let live = !output.quiet && io::stderr().is_terminal();
         let progress = |done| {

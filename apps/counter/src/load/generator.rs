@@ -1,5 +1,6 @@
 //! Load, and how much of it goes through.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tokio::time::sleep;
 use crate::load::latency::Latency;
 use crate::machine::{Command, Counters};
 
-/// The counter that is worked on.
+/// The counter that is worked on, and what the names begin with if there are several.
 const COUNTER: &str = "bench";
 /// After a refusal, so that refusals are not what is measured.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -27,6 +28,10 @@ pub struct Generator {
     pub duration: Duration,
     /// Bytes that each command carries beside what it needs.
     pub payload: usize,
+    /// Counters that are worked on, one after the other.
+    pub counters: u64,
+    /// Bytes that the name of each has, if there are several and it can be so short.
+    pub name_bytes: usize,
 }
 
 /// What went through.
@@ -71,8 +76,9 @@ impl Generator {
         let clients = self.connect(config)?;
         // Opens the sessions, so that this is not measured.
         let mut first = JoinSet::new();
+        let next = Arc::<AtomicU64>::default();
         for client in &clients {
-            let (client, command) = (client.clone(), self.command());
+            let (client, command) = (client.clone(), self.command(&next));
             first.spawn(async move { client.execute_as::<Counters>(&command).await });
         }
         while let Some(done) = first.join_next().await {
@@ -83,7 +89,8 @@ impl Generator {
         let mut working = JoinSet::new();
         for client in &clients {
             let until = begun + self.duration;
-            working.spawn(work(client.clone(), self.command(), measured.clone(), until));
+            let (generator, next, measured) = (*self, next.clone(), measured.clone());
+            working.spawn(work(client.clone(), generator, next, measured, until));
         }
         loop {
             tokio::select! {
@@ -116,8 +123,16 @@ impl Generator {
         Ok(shared.iter().cycle().take(self.clients as usize).cloned().collect())
     }
 
-    fn command(&self) -> Command {
-        let name = COUNTER.to_owned();
+    /// The next command; `next` counts them.
+    fn command(&self, next: &AtomicU64) -> Command {
+        let name = match self.counters {
+            0 | 1 => COUNTER.to_owned(),
+            counters => {
+                let number = next.fetch_add(1, Ordering::Relaxed) % counters;
+                let width = self.name_bytes.saturating_sub(COUNTER.len() + 1);
+                format!("{COUNTER}-{number:0width$}")
+            }
+        };
         match self.payload {
             0 => Command::Incr { name, by: 1 },
             bytes => Command::Padded { name, padding: Bytes::from(vec![0x5a; bytes]) },
@@ -125,8 +140,15 @@ impl Generator {
     }
 }
 
-async fn work(client: Client, command: Command, measured: Arc<Mutex<Measured>>, until: Instant) {
+async fn work(
+    client: Client,
+    generator: Generator,
+    next: Arc<AtomicU64>,
+    measured: Arc<Mutex<Measured>>,
+    until: Instant,
+) {
     while Instant::now() < until {
+        let command = generator.command(&next);
         let begun = Instant::now();
         let done = client.execute_as::<Counters>(&command).await;
         let took = begun.elapsed();
@@ -165,12 +187,31 @@ mod tests {
         assert_eq!(Measured::default().throughput(), 0.0);
     }
 
+    fn generator(payload: usize, counters: u64) -> Generator {
+        let (duration, name_bytes) = (Duration::ZERO, 20);
+        Generator { clients: 1, connections: 1, duration, payload, counters, name_bytes }
+    }
+
+    #[test]
+    fn several_counters_take_turns_and_have_names_of_the_length_that_was_asked_for() {
+        let (generator, next) = (generator(0, 3), AtomicU64::new(0));
+        let mut names: Vec<_> = (0..4)
+            .map(|_| match generator.command(&next) {
+                Command::Incr { name, .. } => name,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!(names.iter().all(|name| name.len() == 20), "{names:?}");
+        assert_eq!(names.pop(), Some(names[0].clone()));
+        names.dedup();
+        assert_eq!(names.len(), 3);
+    }
+
     #[test]
     fn a_payload_is_carried_beside_the_command() {
         let size = |payload| {
-            let duration = Duration::ZERO;
-            let generator = Generator { clients: 1, connections: 1, duration, payload };
-            postcard::to_stdvec(&generator.command()).unwrap().len()
+            let command = generator(payload, 1).command(&AtomicU64::new(0));
+            postcard::to_stdvec(&command).unwrap().len()
         };
         assert!(size(0) < 16);
         assert!((1000..1016).contains(&size(1000)));
