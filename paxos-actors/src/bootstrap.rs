@@ -127,8 +127,8 @@ pub fn init(options: &InitOptions) -> Result<ClusterFile, InitError> {
 }
 
 /// Makes a cluster that begins with the state of a snapshot of another: `state` is what
-/// [`Snapshots::state_of`] gives. It has a new id and new certificates, so nothing of the old cluster
-/// can be taken for part of it.
+/// [`Snapshots::state_of`] gives. It has a new id and new certificates, so nothing of the old
+/// cluster can be taken for part of it.
 ///
 /// # Errors
 /// See [`InitError`].

@@ -80,8 +80,8 @@ impl NodeConfig {
         ground::inspect(&self.folder, self.cluster.cluster, self.node)
     }
 
-    /// The snapshots in the node's folder, oldest first, each read as a whole if its checksum is to be
-    /// looked at. The node may run.
+    /// The snapshots in the node's folder, oldest first, each read as a whole if its checksum is to
+    /// be looked at. The node may run.
     ///
     /// # Errors
     /// See [`StartError`].

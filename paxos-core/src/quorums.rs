@@ -129,8 +129,8 @@ impl Quorums {
     }
 
     /// The same kind of quorums of other acceptors: those that stay keep their weights, new ones
-    /// have one vote. Majorities stay majorities; else phase 2 needs what it needed, as far as there
-    /// is so much, and phase 1 just what makes them meet.
+    /// have one vote. Majorities stay majorities; else phase 2 needs what it needed, as far as
+    /// there is so much, and phase 1 just what makes them meet.
     ///
     /// # Errors
     /// See [`QuorumsError`].

@@ -69,10 +69,10 @@ enum What {
     List(List),
     /// Take a new node in, and make its folder
     ///
-    /// The node gets the next number, which was never used before. Its certificate and its formatted
-    /// data directory are written beside the cluster file, where ca/ must be, and the cluster file
-    /// names it. It is a learner at first, which costs the others nothing; start it, and promote it
-    /// when it has caught up.
+    /// The node gets the next number, which was never used before. Its certificate and its
+    /// formatted data directory are written beside the cluster file, where ca/ must be, and the
+    /// cluster file names it. It is a learner at first, which costs the others nothing; start it,
+    /// and promote it when it has caught up.
     #[command(after_help = ADD_EXAMPLES)]
     Add(Add),
     /// Make a learner a voter, once it has caught up

@@ -142,8 +142,8 @@ enum Command {
     Backup(Backup),
     /// Make a new cluster that begins with what a backup has
     ///
-    /// It has a new id, new certificates and nodes numbered from 1: nothing of the old cluster can be
-    /// taken for part of it. Nobody may answer at its addresses.
+    /// It has a new id, new certificates and nodes numbered from 1: nothing of the old cluster can
+    /// be taken for part of it. Nobody may answer at its addresses.
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Restore),
     /// Show and check the log of a node that does not run

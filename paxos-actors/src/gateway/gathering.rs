@@ -9,8 +9,8 @@ use paxos_net::protocol::Call;
 
 use super::pending::Pending;
 
-/// Takes the next proposal from the requests that wait, with those that it is made of. A batch takes
-/// no more at so many bytes; a change of membership travels alone. `None`: nothing waits.
+/// Takes the next proposal from the requests that wait, with those that it is made of. A batch
+/// takes no more at so many bytes; a change of membership travels alone. `None`: nothing waits.
 pub(super) fn gather(
     waiting: &mut VecDeque<Pending>,
     origin: Origin,

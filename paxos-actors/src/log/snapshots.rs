@@ -137,8 +137,8 @@ impl Snapshots {
         })
     }
 
-    /// The snapshots in a directory, oldest first; nothing is written. Each is read as a whole if its
-    /// checksum is to be looked at.
+    /// The snapshots in a directory, oldest first; nothing is written. Each is read as a whole if
+    /// its checksum is to be looked at.
     ///
     /// # Errors
     /// Those of the disk.

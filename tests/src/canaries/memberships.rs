@@ -114,7 +114,7 @@ fn votes_of_the_first_slots_members() -> Box<dyn Plant> {
         if newest <= learner.next() || vote < newest {
             return learner.handle(scene.now, input, out);
         }
-        // The vote alone is counted so; what follows from it for the memberships is as it should be.
+        // The vote alone is counted so; what follows for the memberships is as it should be.
         let set = |learner: &mut Learner, configurations: &Configurations| {
             edit(learner, |state| state["configurations"] = json!(configurations));
         };

@@ -37,8 +37,8 @@ impl Snapshots {
         Err(format!("snapshots: {node} takes what was before {from} for safe, which it is not"))
     }
 
-    /// Whether, whatever is lost, a snapshot is left of every slot below as long as a phase 1 quorum
-    /// is.
+    /// Whether, whatever is lost, a snapshot is left of every slot below as long as a phase 1
+    /// quorum is.
     fn is_held(&self, membership: &Membership, below: Slot) -> bool {
         let covers = |node: &NodeId| self.stored.get(node).is_some_and(|upto| *upto >= below);
         let covered: Vec<_> = membership.learners().filter(covers).collect();

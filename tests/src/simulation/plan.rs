@@ -159,8 +159,8 @@ impl Trouble {
         matches!(self, Trouble::Rot | Trouble::Misdirected | Trouble::DiskLost)
     }
 
-    /// Whether a plan with it is kept though it does not happen: no node can be spared, or no change
-    /// of membership lived with.
+    /// Whether a plan with it is kept though it does not happen: no node can be spared, or no
+    /// change of membership lived with.
     pub fn may_be_missing(self) -> bool {
         self.is_for_good() || self == Trouble::Change
     }
