@@ -4,7 +4,9 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use paxos_tests::model::{Configuration, Faithful, Planted, Rule, check};
+use paxos_tests::model::leases::{BOTH, OVERLAP};
+use paxos_tests::model::{Configuration, Faithful, Leases, Mistake, Planted, Rule, check};
+use stateright::{Checker, Model};
 
 const TINY: Configuration = Configuration::FLEXIBLE;
 
@@ -46,6 +48,31 @@ fn every_planted_bug_is_found() {
         assert_eq!(violation.rule, planted.rule.name());
         let least = if planted.rule == Rule::Agreement { 8 } else { 3 };
         assert!(violation.trace.len() >= least, "{}: {:#?}", planted.name, violation.trace);
+    }
+}
+
+/// Searches for leases that overlap; answers how many states that took, and what was discovered.
+fn leases(until: u64, restarts: u64, mistake: Mistake) -> (usize, bool, bool) {
+    let model = Leases { until, rounds: 1, restarts, mistake };
+    let checker = model.checker().threads(2).spawn_bfs().join();
+    let found = checker.discoveries();
+    (checker.unique_state_count(), found.contains_key(OVERLAP), found.contains_key(BOTH))
+}
+
+#[test]
+fn no_two_leases_overlap_in_any_small_history() {
+    let (states, overlap, both) = leases(3, 0, Mistake::Nothing);
+    println!("{states} states");
+    assert!(both && !overlap, "{states} states: overlap {overlap}, both {both}");
+}
+
+#[test]
+fn every_planted_mistake_with_leases_is_found() {
+    for mistake in [Mistake::NoSilence, Mistake::PassesAny, Mistake::KeepsItsBallot] {
+        let restarts = u64::from(mistake == Mistake::NoSilence);
+        let (states, overlap, _) = leases(2, restarts, mistake);
+        println!("{mistake:?}: {states} states");
+        assert!(overlap, "{mistake:?}: missed in {states} states");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Bugs of snapshots, of the cut, and of catching up behind it.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use paxos_actors::log::{Disk, MemoryDisk};
 use paxos_core::sessions::Sessions;
@@ -14,7 +15,7 @@ use super::How::Seeds;
 use super::disks::{Wrong, WrongDisk};
 use super::plants::{edit, effects, learners, proposers, roles, usual};
 use super::{Against, Canary};
-use crate::simulation::{Actor, Plan, Plant};
+use crate::simulation::{Actor, DRIFT_PPM, Plan, Plant};
 
 pub(super) const CANARIES: &[Canary] = &[
     Canary {
@@ -117,7 +118,8 @@ pub(super) const CANARIES: &[Canary] = &[
 
 /// Snapshots so often that whoever was away for a moment finds the log cut.
 fn lagging(plan: Plan) -> Plan {
-    let mut plan = usual(plan);
+    // Without leases: leaders change more often, and more is fetched.
+    let mut plan = usual(plan).with_lease(Duration::ZERO, DRIFT_PPM);
     plan.settings.snapshots.every_bytes = 64;
     plan.settings.snapshots.keep = 1;
     plan

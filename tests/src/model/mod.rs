@@ -4,11 +4,13 @@
 //! them, the network and the disks.
 //!
 //! `tests/MODEL.md` says what that covers and what not. Reading order: [`configuration`], [`node`],
-//! [`system`], [`properties`], [`verdict`], [`planted`].
+//! [`system`], [`properties`], [`verdict`], [`planted`]. Leases have a search of their own,
+//! [`leases`].
 
 pub mod bug;
 pub mod configuration;
 mod interner;
+pub mod leases;
 pub mod node;
 pub mod planted;
 pub mod properties;
@@ -17,6 +19,7 @@ pub mod verdict;
 
 pub use bug::{Bug, Faithful};
 pub use configuration::{Configuration, Placement};
+pub use leases::{Leases, Mistake};
 pub use node::{Fate, Node};
 pub use planted::Planted;
 pub use properties::Rule;
