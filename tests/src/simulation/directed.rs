@@ -343,11 +343,6 @@ impl Cluster {
         self.world.running.iter().filter_map(leads).collect()
     }
 
-    /// How far everybody is, in words.
-    pub fn stuck(&self) -> String {
-        self.world.stuck()
-    }
-
     /// Ballots that have led so far, as far as anybody heard.
     pub fn leaders(&self) -> usize {
         self.world.leaders.len()

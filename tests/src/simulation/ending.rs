@@ -43,7 +43,7 @@ impl World<'_> {
             format!("{node} at {} hears {leader}", status.chosen)
         };
         let nodes: Vec<_> = self.running.iter().map(node).collect();
-        let left: u64 = self.clients.iter().map(|client| client.left).sum();
+        let left = self.clients.iter().fold(0u64, |sum, client| sum.saturating_add(client.left));
         format!("{left} operations left; {}", nodes.join(", "))
     }
 

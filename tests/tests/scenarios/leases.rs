@@ -157,11 +157,9 @@ fn clus3_a_hand_over_to_who_lags_stands_still_or_dies_is_bounded() {
         hinder(&mut cluster, old, heir);
         cluster.run_for(seconds(2));
         cluster.transfer(old, Some(heir));
-        // One second for the hand-over, and what clients need to notice that it is over.
+        // One second for the hand-over; clients that ask the heir take longer to notice.
         cluster.run_for(seconds(3));
-        let answered = cluster.answered();
-        cluster.run_for(seconds(3));
-        assert!(cluster.answered() > answered + 20, "{what}: {:?}", cluster.stuck());
+        cluster.run_until_more(20);
         // Who only lags may be level in time after all.
         assert!(what == "lags" || cluster.leads(old), "{what}: nothing came of it");
         cluster.finish();
