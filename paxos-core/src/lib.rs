@@ -96,9 +96,11 @@
 //! `lease`, `leadership` and `heartbeat`, `archive`. What every rule is for stands where the code
 //! keeps it, as a sentence that begins "Invariant:".
 //!
-//! # What is here and what is not yet
+//! # Changes of membership and leases
 //!
-//! Messages and records have the form of the whole protocol.
+//! Who takes part is a value of the log too: a change that is chosen in slot s governs from slot
+//! s + alpha on ([`Configurations`]), so that whoever may propose for a slot knows its quorums. A
+//! leader that has a *lease* answers reads without asking anybody.
 
 pub mod acceptor;
 pub mod archive;
