@@ -32,7 +32,7 @@ impl Roster {
         let mut others: BTreeMap<_, _> = file.clone();
         others.retain(|node, _| is_needed(node));
         others.extend(known);
-        links.name(&others);
+        links.name(governance.configurations.newest().0, &others);
         Roster { me, links, governance: Mutex::new(governance) }
     }
 
@@ -54,7 +54,7 @@ impl Roster {
         let members: Vec<_> = newest.members.keys().map(ToString::to_string).collect();
         let settled = governance.settled;
         tracing::info!(node = %self.me, %from, settled, members = members.join(" "), "membership");
-        self.links.name(&addresses(&governance));
+        self.links.name(from, &addresses(&governance));
         *self.governance() = governance;
         if settled {
             let gone = |peer: &NodeId| newest.has_removed(*peer);
@@ -78,18 +78,6 @@ impl Roster {
         drop(governance);
         self.links.met(node, from);
         Ok(())
-    }
-
-    /// Where this node can be reached, by the newest membership.
-    pub fn address(&self) -> Option<String> {
-        let governance = self.governance();
-        let (_, newest) = governance.configurations.newest();
-        newest.members.get(&self.me).map(|member| member.address.clone())
-    }
-
-    /// From where the newest membership governs.
-    pub fn from(&self) -> Slot {
-        self.governance().configurations.newest().0
     }
 }
 

@@ -1,11 +1,12 @@
 //! A client's connection, on the node's side.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use paxos_core::Operation;
 use paxos_core::batch::COMMAND_MAX;
+use paxos_core::{NodeId, Operation};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -16,20 +17,23 @@ use crate::codec::Codec;
 use crate::endpoint::{HalfOpen, Seat, Shared};
 use crate::frame::CLIENT_FRAME_MAX;
 use crate::identity::Role;
+use crate::lock::lock;
 use crate::outbox::{NotQueued, Outbox};
 use crate::protocol::{
-    Call, ClientHello, ClientRequest, ClientResponse, ClientWelcome, Refused, Response,
+    Call, ClientHello, ClientRequest, ClientResponse, ClientWelcome, NEWS, Refused, Response,
     Unavailable, VERSION,
 };
 use crate::reader::{Ended, FrameReader};
 use crate::service::{Caller, Replies};
 
 /// What the way back to a client is made of.
-struct Line {
+pub(crate) struct Line {
     codec: Codec,
     outbox: Outbox,
     in_flight: AtomicUsize,
     overflow: Notify,
+    /// The addresses that it was told last.
+    told: Mutex<BTreeMap<NodeId, String>>,
 }
 
 /// Serves a client's connection to its end.
@@ -51,6 +55,7 @@ pub(crate) async fn serve(
         outbox: Outbox::new(shared.limits.client_queue_bytes),
         in_flight: AtomicUsize::new(0),
         overflow: Notify::new(),
+        told: Mutex::default(),
     });
     let greeted = timeout_at(deadline, greet(&shared, &connection, &line)).await;
     drop(half_open);
@@ -58,6 +63,9 @@ pub(crate) async fn serve(
         shared.counts.handshakes_refused.warn(&identity, &Close::NO_HELLO);
         return Close::NO_HELLO.apply(&connection);
     };
+    shared.keep_told(&line);
+    // They may have changed between its welcome and this moment.
+    line.tell_news(&shared);
     debug!(identity, "client connected");
     let caller = Caller { identity, peer: matches!(role, Role::Peer(_)), replies: line.replies() };
     let reason = converse(&shared, &line, caller, send, reader).await;
@@ -73,12 +81,14 @@ async fn greet(
     let (send, receive): (SendStream, RecvStream) = connection.accept_bi().await.ok()?;
     let mut reader = FrameReader::new(receive, CLIENT_FRAME_MAX);
     let hello: ClientHello = line.codec.decode(&reader.one().await.ok()?).ok()?;
+    let (_, addresses) = shared.addresses();
+    lock(&line.told).clone_from(&addresses);
     let welcome = ClientWelcome {
         version: hello.version.min(VERSION),
         cluster: shared.hello.cluster,
         node: shared.hello.node,
         leader: shared.service.welcome(),
-        addresses: shared.addresses(),
+        addresses,
         requests: shared.limits.requests_per_connection as u64,
     };
     line.outbox.push(line.codec, &[welcome], CLIENT_FRAME_MAX).ok()?;
@@ -123,6 +133,17 @@ async fn converse(
 }
 
 impl Line {
+    /// Tells the addresses of the nodes, if they are others than were told before.
+    pub(crate) fn tell_news(&self, shared: &Shared) {
+        let (from, addresses) = shared.addresses();
+        let mut told = lock(&self.told);
+        if *told != addresses {
+            told.clone_from(&addresses);
+            let response = Response::News { from, addresses };
+            self.respond(&[ClientResponse { id: NEWS, leader: None, response }]);
+        }
+    }
+
     fn replies(self: &Arc<Self>) -> Replies {
         let line = self.clone();
         Replies::to(move |responses| {

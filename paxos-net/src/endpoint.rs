@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use paxos_core::{ClusterId, NodeId};
+use paxos_core::{ClusterId, NodeId, Slot};
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{AsyncUdpSocket, ClientConfig, Connection, Incoming, ServerConfig, TokioRuntime};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -110,7 +110,9 @@ pub(crate) struct Shared {
     pub(crate) hello: Hello,
     pub(crate) codec: Codec,
     pub(crate) limits: Limits,
-    addresses: Mutex<BTreeMap<NodeId, String>>,
+    /// Where the nodes can be reached, by the membership that governs from this slot on.
+    addresses: Mutex<(Slot, BTreeMap<NodeId, String>)>,
+    clients: Mutex<Vec<Weak<clients::Line>>>,
     pub(crate) service: Arc<dyn Service>,
     pub(crate) quic: quinn::Endpoint,
     pub(crate) dialing: ClientConfig,
@@ -177,7 +179,8 @@ impl Endpoint {
             hello,
             codec: config.codec,
             limits: config.limits,
-            addresses: Mutex::new(config.addresses),
+            addresses: Mutex::new((Slot(0), config.addresses)),
+            clients: Mutex::default(),
             service: config.service,
             quic,
             dialing,
@@ -270,13 +273,23 @@ impl Shared {
     }
 
     /// Where the nodes can be reached, for clients.
-    pub(crate) fn addresses(&self) -> BTreeMap<NodeId, String> {
+    pub(crate) fn addresses(&self) -> (Slot, BTreeMap<NodeId, String>) {
         lock(&self.addresses).clone()
     }
 
-    /// Clients are told these addresses from now on.
-    pub(crate) fn advertise(&self, addresses: BTreeMap<NodeId, String>) {
-        *lock(&self.addresses) = addresses;
+    /// Clients are told these addresses from now on, those that are connected too.
+    pub(crate) fn advertise(&self, from: Slot, addresses: BTreeMap<NodeId, String>) {
+        *lock(&self.addresses) = (from, addresses);
+        let mut clients = lock(&self.clients);
+        clients.retain(|client| client.strong_count() > 0);
+        let connected: Vec<_> = clients.iter().filter_map(Weak::upgrade).collect();
+        drop(clients);
+        connected.iter().for_each(|client| client.tell_news(self));
+    }
+
+    /// The client hears of new addresses while it is connected.
+    pub(crate) fn keep_told(&self, client: &Arc<clients::Line>) {
+        lock(&self.clients).push(Arc::downgrade(client));
     }
 
     /// Whoever waits to dial a peer is to be told when that peer dials us.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
 
-use paxos_core::{Message, NodeId};
+use paxos_core::{Message, NodeId, Slot};
 use tokio::sync::Notify;
 
 use crate::close::Close;
@@ -29,9 +29,9 @@ impl Links {
         Links { shared: Arc::downgrade(shared), open: Mutex::default() }
     }
 
-    /// These nodes take part, and can be reached there; clients are told so. Links to others stay:
-    /// they may know of a membership that is not known here yet.
-    pub fn name(&self, members: &BTreeMap<NodeId, String>) {
+    /// These nodes take part from a slot on, and can be reached there; clients are told so. Links to
+    /// others stay: they may know of a membership that is not known here yet.
+    pub fn name(&self, from: Slot, members: &BTreeMap<NodeId, String>) {
         let Some(shared) = self.shared.upgrade() else { return };
         for (peer, address) in members.iter().filter(|(peer, _)| **peer != shared.hello.node) {
             let mut open = lock(&self.open);
@@ -40,7 +40,7 @@ impl Links {
                 open.insert(*peer, Open { address: address.clone(), link });
             }
         }
-        shared.advertise(members.clone());
+        shared.advertise(from, members.clone());
     }
 
     /// A peer has dialed us from there. If it is not known how to reach it, that is how.

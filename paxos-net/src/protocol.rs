@@ -297,6 +297,9 @@ pub struct ClientResponse {
     pub response: Response,
 }
 
+/// The id of what nobody has asked for; those of requests begin at 1.
+pub const NEWS: u64 = 0;
+
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
@@ -350,6 +353,13 @@ pub enum Response {
     },
     /// Who takes part.
     Members(Box<MembersReport>),
+    /// Not asked for, under the id [`NEWS`]: the nodes can be reached there from now on.
+    News {
+        /// From this slot on; who has heard of a later one knows better.
+        from: Slot,
+        /// Where.
+        addresses: BTreeMap<NodeId, String>,
+    },
 }
 
 /// Why a request certainly had no effect.

@@ -45,6 +45,29 @@ async fn commands_and_queries_in_both_codecs() {
     }
 }
 
+#[tokio::test]
+async fn cli9_a_client_hears_of_members_that_come_and_go_while_it_is_connected() {
+    let world = World::new();
+    let (_stubs, mut endpoints) = three(&world);
+    let addresses: Vec<_> = endpoints.iter().map(address).collect();
+    let named = |nodes: &[u64]| -> BTreeMap<_, _> {
+        nodes.iter().map(|node| (NodeId(*node), addresses[*node as usize - 1].clone())).collect()
+    };
+    let client = world.client(&[(1, &endpoints[0])]);
+    assert_eq!(client.execute_as::<Sum>(&1).await, Ok(1));
+    let links = endpoints[0].links();
+    links.name(Slot(5), &named(&[1, 2, 3]));
+    // What is older comes late, and is not believed.
+    links.name(Slot(4), &named(&[1]));
+    links.name(Slot(9), &named(&[2, 3]));
+    // The news are on the same connection as the answer, before it.
+    assert_eq!(client.execute_as::<Sum>(&1).await, Ok(2));
+    endpoints.remove(0).close().await;
+    assert_eq!(client.execute_as::<Sum>(&1).await, Ok(3), "through a node that it met later");
+    let known: Vec<_> = client.statuses().await.into_keys().collect();
+    assert_eq!(known, [NodeId(2), NodeId(3)]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_commands_share_one_connection() {
     let world = World::new();

@@ -8,7 +8,7 @@ use paxos_core::batch::COMMAND_MAX;
 use paxos_core::{NodeId, Operation, Outcome, SessionId};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::wire::{NoResponse, Wire};
+use super::wire::NoResponse;
 use super::{Client, ClientError, rejected, unexpected};
 use crate::protocol::{Call, Consistency, NodeReport, Refused, Response, Unavailable};
 
@@ -109,9 +109,7 @@ impl Client {
                 return lost(node, format!("no answer from node {} in time", node.0));
             }
         };
-        if nodes.learn(told.leader) {
-            self.meet_members(&wire, until).await;
-        }
+        nodes.learn(told.leader);
         match told.response {
             Response::Refused(Refused::Rejected(rejection)) => {
                 Step::Answered(Response::Done(Outcome::Rejected(rejection)))
@@ -129,17 +127,6 @@ impl Client {
                 Step::Doubtful(ClientError::Unavailable(why), why.to_string())
             }
             response => Step::Answered(response),
-        }
-    }
-
-    /// The leader is none of the nodes that are known: asks who takes part. If there is no answer,
-    /// the next response says so again.
-    async fn meet_members(&self, wire: &Wire, until: Instant) {
-        let asked = wire.call(Call::Members, patience(until));
-        if let Ok(Ok(told)) = timeout_at(until, asked).await
-            && let Response::Members(report) = told.response
-        {
-            self.inner.nodes.meet(report.membership);
         }
     }
 

@@ -152,6 +152,7 @@ impl Client {
             codec: config.codec,
             cluster,
             entropy: network.entropy.clone(),
+            news: Arc::default(),
         };
         let nodes = Nodes::new(dialer, config.cluster.nodes.clone(), via, config.connections);
         let sessions = Sessions::new(config.sessions_max);
@@ -281,10 +282,7 @@ impl Client {
     /// See [`ClientError`].
     pub async fn members(&self) -> Result<MembersReport, ClientError> {
         match self.ask(&Call::Members, self.deadline()).await {
-            Ok((Response::Members(report), _)) => {
-                self.inner.nodes.meet(report.membership.clone());
-                Ok(*report)
-            }
+            Ok((Response::Members(report), _)) => Ok(*report),
             Ok(_) => Err(unexpected()),
             Err(Failure { error, .. }) => Err(error),
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use paxos_core::{Membership, NodeId};
+use paxos_core::NodeId;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -73,6 +73,7 @@ impl Nodes {
         self: &Arc<Self>,
         deadline: Instant,
     ) -> Result<Arc<Wire>, ClientError> {
+        self.hear_news();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len();
         let Ok(mut slot) = timeout_at(deadline, self.slots[turn].lock()).await else {
             return Err(self.unreachable(BTreeMap::new()));
@@ -105,21 +106,21 @@ impl Nodes {
         self.dialer.dial(node, &address, deadline.min(Instant::now() + DIAL)).await
     }
 
-    /// Remembers who leads; whether it is a node that is not known.
-    pub(crate) fn learn(&self, leader: Option<NodeId>) -> bool {
+    /// Remembers who leads.
+    pub(crate) fn learn(&self, leader: Option<NodeId>) {
         let mut known = lock(&self.known);
         if leader.is_some() && known.leader != leader {
             known.leader = leader;
         }
-        leader.is_some_and(|leader| !known.addresses.contains_key(&leader))
     }
 
-    /// Remembers members that are not known, and forgets nodes that were removed.
-    pub(crate) fn meet(&self, membership: Membership) {
+    /// Takes in what nodes have said of addresses since: who is not named any more was removed.
+    fn hear_news(&self) {
+        let Some(news) = lock(&self.dialer.news).1.take() else { return };
         let mut known = lock(&self.known);
-        known.addresses.retain(|node, _| !membership.has_removed(*node));
-        for (node, member) in membership.members {
-            known.addresses.entry(node).or_insert(member.address);
+        known.addresses.retain(|node, _| news.contains_key(node));
+        for (node, address) in news {
+            known.addresses.entry(node).or_insert(address);
         }
     }
 

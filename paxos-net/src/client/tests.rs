@@ -76,7 +76,8 @@ async fn sec15_of_a_thousand_requests_at_once_the_excess_is_busy() {
     config.transport_config(Arc::new(Limits::default().client()));
     let network = Network::default();
     let (quic, entropy) = (super::bind(&network).unwrap(), network.entropy);
-    let dialer = Dialer { quic, config, codec: Codec::Binary, cluster: CLUSTER, entropy };
+    let news = Arc::default();
+    let dialer = Dialer { quic, config, codec: Codec::Binary, cluster: CLUSTER, entropy, news };
     let address = endpoint.local_addr().unwrap().to_string();
     let deadline = Instant::now() + Duration::from_secs(30);
     let wire = Arc::new(dialer.dial(NodeId(1), &address, deadline).await.unwrap());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use paxos_core::{ClusterId, NodeId};
+use paxos_core::{ClusterId, NodeId, Slot};
 use quinn::{Connection, SendStream};
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
@@ -18,7 +18,9 @@ use crate::frame::{CLIENT_FRAME_MAX, FrameTooLarge};
 use crate::lock::lock;
 use crate::network::Entropy;
 use crate::outbox::{NotQueued, Outbox};
-use crate::protocol::{Call, ClientHello, ClientRequest, ClientResponse, ClientWelcome, VERSION};
+use crate::protocol::{
+    Call, ClientHello, ClientRequest, ClientResponse, ClientWelcome, NEWS, Response, VERSION,
+};
 use crate::reader::{Ended, FrameReader};
 
 /// Bytes of requests that may wait for the network.
@@ -30,8 +32,8 @@ const LISTEN: Duration = Duration::from_millis(60);
 /// and how many pings in a row may remain without any.
 const PINGS: u32 = 4;
 
-/// The id of a ping; those of calls begin at 1.
-const PING: u64 = 0;
+/// Nobody waits for the answer to a ping.
+const PING: u64 = NEWS;
 
 /// A connection. When the last who uses it drops it, it closes.
 pub(crate) struct Wire {
@@ -46,6 +48,7 @@ struct Line {
     outbox: Outbox,
     next: AtomicU64,
     waiting: Mutex<Waiting>,
+    news: News,
 }
 
 #[derive(Default)]
@@ -76,7 +79,13 @@ pub(crate) struct Dialer {
     pub(crate) codec: Codec,
     pub(crate) cluster: ClusterId,
     pub(crate) entropy: Entropy,
+    /// What a node has said last, unasked, of where the nodes can be reached.
+    pub(crate) news: News,
 }
+
+/// The newest of it, by the slot from which it is so, until it is taken in. Shared by all
+/// connections of a client.
+pub(crate) type News = Arc<Mutex<(Slot, Option<BTreeMap<NodeId, String>>)>>;
 
 impl Dialer {
     /// Connects to a node and waits until it has accepted us.
@@ -99,6 +108,7 @@ impl Dialer {
             outbox: Outbox::new(QUEUE_BYTES),
             next: AtomicU64::new(1),
             waiting: Mutex::default(),
+            news: self.news.clone(),
         });
         tokio::spawn(line.clone().run(send, reader));
         let window = Semaphore::new(welcome.requests.clamp(1, 1 << 20) as usize);
@@ -242,6 +252,13 @@ impl Line {
     }
 
     fn complete(&self, response: ClientResponse) {
+        if let Response::News { from, addresses } = response.response {
+            let mut news = lock(&self.news);
+            if news.0 <= from {
+                *news = (from, Some(addresses));
+            }
+            return;
+        }
         // Nobody waits for a call that was given up.
         if let Some(tell) = lock(&self.waiting).calls.remove(&response.id) {
             tell.send(response).ok();
