@@ -23,7 +23,7 @@ use quinn::TokioRuntime;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cluster_file::ClusterFile;
 use crate::codec::{Codec, Protocol};
@@ -42,6 +42,8 @@ pub use self::error::ClientError;
 
 /// For a node to report on itself; one that does not is not waited for longer.
 const STATUS: Duration = Duration::from_secs(2);
+/// Once a node has said who takes part, the others have so long.
+const STRAGGLERS: Duration = Duration::from_millis(300);
 /// For [`Client::close`]: sessions that are not closed end by themselves when room is needed.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// The transport is given this long to send its last packets.
@@ -276,16 +278,33 @@ impl Client {
         }
     }
 
-    /// Who takes part, as the node knows that this client talks to.
+    /// Who takes part, as the node knows that knows most of those that answer soon: one that has
+    /// just started, or was away, may know a membership of the past.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// See [`ClientError`]: that of a node, if none answers.
     pub async fn members(&self) -> Result<MembersReport, ClientError> {
-        match self.ask(&Call::Members, self.deadline()).await {
-            Ok((Response::Members(report), _)) => Ok(*report),
-            Ok(_) => Err(unexpected()),
-            Err(Failure { error, .. }) => Err(error),
+        let mut deadline = Instant::now() + self.inner.timeout;
+        let mut asked = JoinSet::new();
+        for node in self.inner.nodes.asked() {
+            let client = self.clone();
+            asked.spawn(async move { client.ask_node(node, Call::Members, deadline).await });
         }
+        let (mut newest, mut error) = (None::<MembersReport>, unexpected());
+        while let Ok(Some(answered)) = timeout_at(deadline, asked.join_next()).await {
+            match answered {
+                Ok(Ok(Response::Members(report))) => {
+                    deadline = deadline.min(Instant::now() + STRAGGLERS);
+                    let rank = |report: &MembersReport| (report.from, report.settled, report.next);
+                    if newest.as_ref().is_none_or(|newest| rank(newest) < rank(&report)) {
+                        newest = Some(*report);
+                    }
+                }
+                Ok(Err(why)) => error = why,
+                Ok(Ok(_)) | Err(_) => {}
+            }
+        }
+        newest.ok_or(error)
     }
 
     /// Has the membership changed; answers from which slot on the new one governs. Needs an admin's

@@ -68,6 +68,15 @@ impl Nodes {
         lock(&self.known).addresses.clone()
     }
 
+    /// The nodes that may be asked: all, unless the client shall talk to one only.
+    pub(crate) fn asked(&self) -> Vec<NodeId> {
+        self.hear_news();
+        match self.via {
+            Some(via) => vec![via],
+            None => lock(&self.known).addresses.keys().copied().collect(),
+        }
+    }
+
     /// A connection to use; the ones there are take turns.
     pub(crate) async fn wire(
         self: &Arc<Self>,
