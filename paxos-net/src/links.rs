@@ -29,8 +29,8 @@ impl Links {
         Links { shared: Arc::downgrade(shared), open: Mutex::default() }
     }
 
-    /// These nodes take part from a slot on, and can be reached there; clients are told so. Links to
-    /// others stay: they may know of a membership that is not known here yet.
+    /// These nodes take part from a slot on, and can be reached there; clients are told so. Links
+    /// to others stay: they may know of a membership that is not known here yet.
     pub fn name(&self, from: Slot, members: &BTreeMap<NodeId, String>) {
         let Some(shared) = self.shared.upgrade() else { return };
         for (peer, address) in members.iter().filter(|(peer, _)| **peer != shared.hello.node) {
