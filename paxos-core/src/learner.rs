@@ -512,7 +512,7 @@ impl Role for Learner {
         }
         let before = self.next;
         self.advance(now, out);
-        if self.next > before {
+        if self.next > before && self.configurations.newest().0 > self.settled {
             self.be_safe(out);
         }
         self.mind_the_gap(now, out);
