@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_carries_sessions_and_time() {
+    fn d5_a_snapshot_carries_sessions_and_time() {
         let mut replica = new();
         replica.apply(Slot(1), &batch(9, vec![Operation::Open, add(1, 5)]));
         let mut restored = Replica::<Sum>::restore(&replica.snapshot()).unwrap();

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_unused_for_too_long_ends_and_no_other() {
+    fn d12_a_session_unused_for_too_long_by_replicated_time_ends_and_no_other() {
         let (mut sessions, idle) = (Sessions::default(), Duration::from_secs(10));
         let at = |seconds: u64| Time(seconds * 1_000_000);
         let (first, second) = (sessions.open(at(0), ADA, 9), sessions.open(at(1), ADA, 9));

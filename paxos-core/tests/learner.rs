@@ -379,3 +379,43 @@ fn nothing_is_safe_that_fewer_have_than_the_membership_asks_for_or_a_quorum_lack
     assert_eq!(safe(4, &[(2, 9), (3, 8), (4, 7)]), None);
     assert_eq!(safe(4, &[(2, 9), (3, 8), (4, 7), (5, 6)]), Some(Slot(6)));
 }
+
+/// A snapshot of every slot below `next` is here.
+fn restored(next: u64) -> Message {
+    let next = Slot(next);
+    let restored = Restored { next, ..Restored::nothing(plain().configurations().clone()) };
+    Message::Inside(Inside::Restored(restored))
+}
+
+/// What goes to the state machine: `r5` goes on from a snapshot, `a5` applies a slot.
+fn decided(effects: &[Effect]) -> Vec<String> {
+    let decision = |effect: &Effect| match effect {
+        Effect::Restore { next } => Some(format!("r{}", next.0)),
+        Effect::Apply { slot, .. } => Some(format!("a{}", slot.0)),
+        _ => None,
+    };
+    effects.iter().filter_map(decision).collect()
+}
+
+#[test]
+fn d1_d2_d3_snapshots_and_values_go_to_the_state_in_one_order_and_never_back() {
+    let mut learner = plain();
+    let theirs = ballot(1, 2);
+    let chosen = |slot| {
+        let (slot, value) = (Slot(slot), Some(value("x")));
+        Message::Learner(LearnerMessage::Chosen { ballot: theirs, slot, value })
+    };
+    // Values wait behind a gap; the snapshot that fills it comes first, then they.
+    for slot in [5, 6] {
+        assert_eq!(decided(&hear(&mut learner, 0, 2, chosen(slot))), [] as [&str; 0]);
+    }
+    assert_eq!(decided(&hear(&mut learner, 0, 1, restored(5))), ["r5", "a5", "a6"]);
+    // Another within the same moment, and a newer one: the newest wins.
+    assert_eq!(decided(&hear(&mut learner, 0, 1, restored(9))), ["r9"]);
+    assert_eq!(decided(&hear(&mut learner, 0, 1, restored(12))), ["r12"]);
+    // What is older than the state, or as old, is of no use.
+    for older in [5, 9, 12] {
+        assert_eq!(decided(&hear(&mut learner, 0, 1, restored(older))), [] as [&str; 0]);
+        assert_eq!(learner.next(), Slot(12));
+    }
+}

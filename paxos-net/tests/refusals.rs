@@ -156,7 +156,7 @@ async fn g7_sec12_an_unknown_protocol_is_refused_in_tls() {
 }
 
 #[tokio::test]
-async fn sec3_a_node_that_is_not_the_one_dialed_is_refused_by_name() {
+async fn r8_sec3_a_node_that_is_not_the_one_dialed_is_refused_by_name() {
     let world = World::new();
     let (one, three) = (Stub::new(1), Stub::new(3));
     let (first, third) = (world.endpoint(&one), world.endpoint(&three));
@@ -179,7 +179,7 @@ async fn sec1_a_peer_of_another_authority_is_refused() {
 }
 
 #[tokio::test]
-async fn sec13_two_clusters_of_one_authority_do_not_mix() {
+async fn clus9_sec13_two_clusters_of_one_authority_do_not_mix() {
     let world = World::new();
     let stub = Stub::new(1);
     let endpoint = world.endpoint(&stub);

@@ -48,7 +48,7 @@ fn await_snapshots(cluster: &Cluster, node: u64, count: u64) {
 }
 
 #[test]
-fn clus5_a_node_that_was_away_for_longer_than_the_log_comes_back_by_a_snapshot() {
+fn clus5_d8_d9_a_node_that_was_away_for_longer_than_the_log_comes_back_by_a_snapshot() {
     let mut cluster = saving();
     let load = Load::start(cluster.client_config(), CLIENTS, "hits");
     load.await_more(100);

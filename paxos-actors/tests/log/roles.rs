@@ -190,7 +190,7 @@ fn apply(replica: &mut Replica<Sum>, effects: Vec<paxos_core::Effect>, log: Opti
 }
 
 #[test]
-fn a19_a_restart_skips_no_command_and_applies_none_twice() {
+fn a19_d7_a_restart_skips_no_command_and_applies_none_twice() {
     const SLOTS: u64 = 12;
     let ballot = of(2, 1);
     let genesis = || Configurations::genesis(identity().genesis);

@@ -95,6 +95,22 @@ fn one_that_is_carried_over_is_the_same_bytes() {
 }
 
 #[test]
+fn d4_pieces_of_two_snapshots_are_never_put_together() {
+    let (from, to) = (MemoryDisk::new().shared(), MemoryDisk::new().shared());
+    let (mut source, mut target) = (open(&from, 2).unwrap(), open(&to, 2).unwrap());
+    source.save(Slot(9), &state(9)).unwrap();
+    source.save(Slot(11), &state(11)).unwrap();
+    let [older, newer] = &source.stored().to_vec()[..] else { panic!("two are kept") };
+    let first = source.piece(older, 0, 700).unwrap().unwrap();
+    let second = source.piece(newer, 700, 700).unwrap().unwrap();
+    assert_eq!(target.keep(older, 0, &first).unwrap(), Kept::Written(700));
+    // At the very offset, but of another: nothing is written.
+    assert_eq!(target.keep(newer, 700, &second).unwrap(), Kept::Written(700));
+    let rest = source.piece(older, 700, older.bytes).unwrap().unwrap();
+    assert!(matches!(target.keep(older, 700, &rest).unwrap(), Kept::Whole(_)));
+}
+
+#[test]
 fn one_that_is_spoiled_on_the_way_is_thrown_away() {
     let (from, to) = (MemoryDisk::new().shared(), MemoryDisk::new().shared());
     open(&from, 2).unwrap().save(Slot(9), &state(9)).unwrap();

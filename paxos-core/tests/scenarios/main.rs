@@ -8,6 +8,7 @@ mod clients;
 #[path = "../support/cluster.rs"]
 mod cluster;
 mod elections;
+mod reads;
 mod storage;
 #[path = "../support/sum.rs"]
 mod sum;

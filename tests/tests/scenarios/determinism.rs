@@ -87,7 +87,7 @@ fn d17_a_state_machine_that_depends_on_chance_is_found_out_at_the_next_check() {
 }
 
 #[test]
-fn d17_a_replica_that_went_another_way_is_named_in_a_run() {
+fn d17_clus11_a_replica_that_went_another_way_is_named_in_a_run() {
     let mut cluster = paxos_tests::simulation::directed::Cluster::of(3);
     cluster.run_until_led();
     cluster.spoil_state(2);
