@@ -20,7 +20,7 @@ use crate::exit::{Exit, Fault};
 use crate::init::Made;
 use crate::options::Common;
 use crate::output::Output;
-use crate::snapshot::saved;
+use crate::snapshot::save;
 
 /// The file of the state in a backup.
 const STATE: &str = "state.snap";
@@ -108,10 +108,9 @@ impl Backup {
             Some(node) => NodeId(node),
             None => follower(client).await?,
         };
-        // What every node has applied that was acknowledged before: this one may lag.
+        // What was acknowledged before is applied somewhere, but perhaps not there yet.
         let next = client.members().await?.next;
-        let upto = client.save(node).await?.max(next);
-        saved(client, node, upto, self.common.timeout).await?;
+        save(client, node, next, self.common.timeout).await?;
         let (slot, bytes) = fetch(client, node).await?;
         Snapshots::state_of(cluster, bytes.clone()).map_err(|why| {
             Fault::new(Exit::Internal, format!("what was sent is spoiled: {why}"))

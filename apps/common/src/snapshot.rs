@@ -138,39 +138,44 @@ impl Now {
     }
 
     async fn make(&self, client: &Client) -> anyhow::Result<Made> {
+        let known = client.members().await?;
         let nodes: Vec<_> = match self.node {
             Some(node) => vec![NodeId(node)],
-            None => client.members().await?.membership.learners().collect(),
+            None => known.membership.learners().collect(),
         };
-        let mut wanted = Vec::new();
+        let patience = self.common.timeout;
+        let mut made = Vec::new();
         for node in nodes {
-            wanted.push((node, client.save(node).await?));
+            let saved = save(client, node, known.next, patience).await?.0;
+            made.push(MadeLine { node: node.0, saved });
         }
-        let mut nodes = Vec::new();
-        for (node, upto) in wanted {
-            let saved = saved(client, node, upto, self.common.timeout).await?.0;
-            nodes.push(MadeLine { node: node.0, saved });
-        }
-        Ok(Made { nodes })
+        Ok(Made { nodes: made })
     }
 }
 
-/// Waits until a node has a snapshot of every slot below, and says which slot its newest covers
-/// last.
+/// Has a node make a snapshot of every slot below, once it has applied them, and waits until it is
+/// stored. Says which slot its newest covers last.
 ///
 /// # Errors
 /// See [`ClientError`], and that it was not done in time.
-pub async fn saved(
+pub async fn save(
     client: &Client,
     node: NodeId,
     upto: Slot,
     patience: Duration,
 ) -> anyhow::Result<Slot> {
     let deadline = Instant::now() + patience;
+    let mut asked = false;
     loop {
         let report: Result<_, ClientError> = client.status(node).await;
-        let saved = report?.status.saved;
-        if saved.next() >= upto {
+        let report = report?;
+        let saved = report.status.saved;
+        // Whoever may not have one made is told so, though it be there already.
+        if !asked && report.applied.next() >= upto {
+            client.save(node).await?;
+            asked = true;
+        }
+        if asked && saved.next() >= upto {
             return Ok(saved);
         }
         if Instant::now() >= deadline {
