@@ -6,6 +6,7 @@ use std::time::Duration;
 use paxos_core::{Envelope, Inside, Message};
 use tokio::time::{Instant, sleep};
 
+use crate::roster::Roster;
 use crate::wiring::Wires;
 
 /// For the others to take leadership over; who cannot, elects anew when the node is gone.
@@ -21,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(5);
 pub(crate) async fn hand_over(wires: &Wires, leader: &AtomicU64) {
     let me = wires.me;
     let leader = || leader.load(Ordering::Relaxed);
-    if leader() != me.0 {
+    if leader() != me.0 || !wires.roster.get().is_some_and(Roster::has_heirs) {
         return;
     }
     let message = Message::Inside(Inside::Transfer { to: None });

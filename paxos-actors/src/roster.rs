@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use paxos_core::{Governance, NodeId, Slot};
+use paxos_core::{Governance, MemberRole, NodeId, Slot};
 use paxos_net::Links;
 use paxos_net::protocol::PeerRefusal;
 
@@ -64,6 +64,16 @@ impl Roster {
             }
         }
         Ok(())
+    }
+
+    /// Whether another voter is reached, who could lead when this node does not.
+    pub fn has_heirs(&self) -> bool {
+        let known = self.known();
+        let (_, newest) = known.configurations.newest();
+        let votes = |node: &NodeId| {
+            newest.members.get(node).is_some_and(|member| member.role == MemberRole::Voter)
+        };
+        self.links.report().iter().any(|(peer, link)| votes(peer) && link.up)
     }
 
     /// Whether a peer that has dialed from there may take part, as far as is known here.

@@ -1,6 +1,6 @@
 //! Scenarios C: reads that a leader must not answer, or not yet.
 
-use crate::cluster::{Cluster, Fate};
+use crate::cluster::Fate;
 use crate::{SECONDS, elect, with_x_on_its_way};
 use paxos_core::Slot;
 
