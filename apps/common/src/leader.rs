@@ -11,6 +11,18 @@ use crate::options::Common;
 use crate::output::Output;
 use crate::overview::Overview;
 
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  {app} leader show
+  {app} leader show --cluster D/cluster.toml
+  {app} leader show -o json";
+
+const TRANSFER_EXAMPLES: &str = "\
+Examples:
+  {app} leader transfer --identity admin
+  {app} leader transfer 2 --cluster D/cluster.toml --identity D/admin
+  {app} leader transfer 2 --identity admin -o json";
+
 /// The arguments of `leader`.
 #[derive(Args, Debug)]
 pub struct Leader {
@@ -21,6 +33,7 @@ pub struct Leader {
 #[derive(Subcommand, Debug)]
 enum Action {
     /// Show who leads
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
         #[command(flatten)]
         common: Common,
@@ -30,6 +43,7 @@ enum Action {
     /// The leader lets what is in flight be decided and waits, for about a second, until the other
     /// node knows all of it; commands wait meanwhile, and none fails. If that node does not get so
     /// far, the leader leads on, and the exit code is 75.
+    #[command(after_help = TRANSFER_EXAMPLES)]
     Transfer {
         /// The number of the node that shall lead [default: the voter that is level first]
         #[arg(value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -9,10 +9,10 @@
 //! | [`output`], [`timeline`] | results on stdout |
 //! | [`logging`] | everything else on stderr |
 //! | [`exit`] | exit codes, and which error means which |
-//! | [`init`], [`serve`], [`status`], [`members`], [`snapshot`], [`backup`],
-//! [`log`], [`completions`] | commands |
+//! | [`operations`] | the commands of every app as one group: [`init`], [`serve`], [`status`], [`members`], [`leader`], [`snapshot`], [`backup`], [`log`], [`completions`] |
 //! | [`overview`] | the cluster at a glance |
 //! | [`children`], [`folder`], [`ports`] | a cluster of child processes |
+//! | [`stage`] | what every demo does to such a cluster |
 //! | [`signals`] | the signals that end a process in an orderly way |
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -27,6 +27,7 @@ pub mod leader;
 pub mod log;
 pub mod logging;
 pub mod members;
+pub mod operations;
 pub mod options;
 pub mod output;
 pub mod overview;
@@ -34,5 +35,6 @@ pub mod ports;
 pub mod serve;
 pub mod signals;
 pub mod snapshot;
+pub mod stage;
 pub mod status;
 pub mod timeline;

@@ -15,15 +15,15 @@ use crate::output::Output;
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
-  log verify --node 1
-  log verify --node 2 --cluster D/cluster.toml
-  log verify --node 3 --identity /etc/node-3 -o json";
+  {app} log verify --node 1
+  {app} log verify --node 2 --cluster D/cluster.toml
+  {app} log verify --node 3 --identity /etc/node-3 -o json";
 
 const DUMP_EXAMPLES: &str = "\
 Examples:
-  log dump --node 1
-  log dump --node 2 --cluster D/cluster.toml --from 1000
-  log dump --node 3 -o json";
+  {app} log dump --node 1
+  {app} log dump --node 2 --cluster D/cluster.toml --from 1000
+  {app} log dump --node 3 -o json";
 
 /// The arguments of `log`.
 #[derive(Args, Debug)]

@@ -21,39 +21,39 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 
 const LIST_EXAMPLES: &str = "\
 Examples:
-  members list
-  members list --cluster D/cluster.toml
-  members list -o json";
+  {app} members list
+  {app} members list --cluster D/cluster.toml
+  {app} members list -o json";
 
 const ADD_EXAMPLES: &str = "\
 Examples:
-  members add h4:7400 --identity admin
-  members add 127.0.0.1:7404 --cluster D/cluster.toml --identity D/admin
-  members add h4:7400 --role voter --identity admin";
+  {app} members add h4:7400 --identity admin
+  {app} members add 127.0.0.1:7404 --cluster D/cluster.toml --identity D/admin
+  {app} members add h4:7400 --role voter --identity admin";
 
 const PROMOTE_EXAMPLES: &str = "\
 Examples:
-  members promote 4 --identity admin
-  members promote 4 --cluster D/cluster.toml --identity D/admin
-  members promote 4 --identity admin --force";
+  {app} members promote 4 --identity admin
+  {app} members promote 4 --cluster D/cluster.toml --identity D/admin
+  {app} members promote 4 --identity admin --force";
 
 const DEMOTE_EXAMPLES: &str = "\
 Examples:
-  members demote 2 --identity admin
-  members demote 2 --cluster D/cluster.toml --identity D/admin
-  members demote 2 --identity admin -o json";
+  {app} members demote 2 --identity admin
+  {app} members demote 2 --cluster D/cluster.toml --identity D/admin
+  {app} members demote 2 --identity admin -o json";
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:
-  members remove 3 --identity admin
-  members remove 3 --cluster D/cluster.toml --identity D/admin
-  members remove 3 --identity admin --timeout 1m";
+  {app} members remove 3 --identity admin
+  {app} members remove 3 --cluster D/cluster.toml --identity D/admin
+  {app} members remove 3 --identity admin --timeout 1m";
 
 const REPLACE_EXAMPLES: &str = "\
 Examples:
-  members replace 3 h4:7400 --identity admin
-  members replace 3 127.0.0.1:7404 --cluster D/cluster.toml --identity D/admin
-  members replace 3 h4:7400 --identity admin --timeout 1m";
+  {app} members replace 3 h4:7400 --identity admin
+  {app} members replace 3 127.0.0.1:7404 --cluster D/cluster.toml --identity D/admin
+  {app} members replace 3 h4:7400 --identity admin --timeout 1m";
 
 /// The arguments of `members`.
 #[derive(Args, Debug)]

@@ -21,21 +21,21 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 
 const NOW_EXAMPLES: &str = "\
 Examples:
-  snapshot now --identity admin
-  snapshot now --node 2 --cluster D/cluster.toml --identity D/admin
-  snapshot now --identity admin --timeout 1m";
+  {app} snapshot now --identity admin
+  {app} snapshot now --node 2 --cluster D/cluster.toml --identity D/admin
+  {app} snapshot now --identity admin --timeout 1m";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
-  snapshot list --node 1
-  snapshot list --node 2 --cluster D/cluster.toml
-  snapshot list --node 3 -o json";
+  {app} snapshot list --node 1
+  {app} snapshot list --node 2 --cluster D/cluster.toml
+  {app} snapshot list --node 3 -o json";
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
-  snapshot verify --node 1
-  snapshot verify --node 2 --cluster D/cluster.toml
-  snapshot verify --node 3 --identity /etc/node-3 -o json";
+  {app} snapshot verify --node 1
+  {app} snapshot verify --node 2 --cluster D/cluster.toml
+  {app} snapshot verify --node 3 --identity /etc/node-3 -o json";
 
 /// The arguments of `snapshot`.
 #[derive(Args, Debug)]

@@ -1,0 +1,176 @@
+//! What every demo shows: three nodes as processes of their own, whose leader is killed under load
+//! and comes back.
+
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use paxos_core::NodeId;
+use tokio::time::sleep;
+
+use crate::children::Children;
+use crate::output::Output;
+use crate::overview::Overview;
+use crate::timeline::{Timeline, grouped};
+
+const NODES: usize = 3;
+
+/// For a leader to be found.
+const ELECTION: Duration = Duration::from_secs(5);
+/// For nodes to catch up.
+pub const CATCH_UP: Duration = Duration::from_secs(5);
+/// Each part with load lasts at least so long, so that there is something to see,
+const PART_MIN: Duration = Duration::from_millis(1500);
+/// and at most so long, so that a slow machine gets to the end.
+pub const PART_MAX: Duration = Duration::from_secs(4);
+/// Between two words on how far the load is.
+const PROGRESS: Duration = Duration::from_millis(500);
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Three nodes, and whoever follows what becomes of them.
+pub struct Stage {
+    /// What happens, as it is told.
+    pub timeline: Timeline,
+    /// The nodes.
+    pub children: Children,
+}
+
+/// A leader that was killed.
+#[derive(Clone, Copy, Debug)]
+pub struct Fallen {
+    /// Which node that was.
+    pub node: NodeId,
+    /// When it was gone.
+    pub at: Instant,
+}
+
+impl Stage {
+    /// Starts three nodes of this program, and waits until one leads.
+    ///
+    /// # Errors
+    /// Whatever stood in the way.
+    pub async fn set(output: &Output) -> anyhow::Result<Stage> {
+        let timeline = Timeline::start(output);
+        timeline.tell("starting three nodes: own processes, QUIC between them, mutual TLS")?;
+        let children = Children::start(std::env::current_exe()?, NODES).await?;
+        for (node, address) in &children.cluster().nodes {
+            let process = children.process_id(*node).unwrap_or_default();
+            let node = node.0;
+            timeline.tell(format_args!("node {node} is ready at {address}, process {process}"))?;
+        }
+        let leader = children.leader_within(ELECTION).await?;
+        timeline.tell(format_args!("node {} leads", leader.0))?;
+        Ok(Stage { timeline, children })
+    }
+
+    /// Lets a load work until its count is `enough`, or for as long as a part may last, and tells
+    /// how far it is in between: `done` is what is counted, in words.
+    ///
+    /// # Errors
+    /// That of stdout.
+    pub async fn work(
+        &self,
+        count: impl Fn() -> u64,
+        enough: u64,
+        done: &str,
+    ) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let mut told = Instant::now();
+        while begun.elapsed() < PART_MAX {
+            let count = count();
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                self.timeline.tell(format_args!("    {:>7} {done}", grouped(count)))?;
+            }
+            if count >= enough && begun.elapsed() >= PART_MIN {
+                break;
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Kills the leader with SIGKILL.
+    ///
+    /// # Errors
+    /// That nobody leads.
+    pub async fn fell_leader(&mut self) -> anyhow::Result<Fallen> {
+        let node = self.children.leader_within(ELECTION).await?;
+        let process = self.children.process_id(node).unwrap_or_default();
+        self.children.kill(node).await?;
+        self.timeline.tell(format_args!("kill -9 {process}: node {}, the leader", node.0))?;
+        Ok(Fallen { node, at: Instant::now() })
+    }
+
+    /// Waits until another node leads, and says which.
+    ///
+    /// # Errors
+    /// That none does.
+    pub async fn await_leader(&self, fallen: Fallen) -> anyhow::Result<NodeId> {
+        let leader = self.children.leader_within(ELECTION).await?;
+        let millis = fallen.at.elapsed().as_millis();
+        self.timeline.tell(format_args!("node {} leads, {millis} ms later", leader.0))?;
+        Ok(leader)
+    }
+
+    /// Waits until a load gets further than `before`, and tells so: `going` is what goes on.
+    ///
+    /// # Errors
+    /// That of stdout.
+    pub async fn await_progress(
+        &self,
+        fallen: Fallen,
+        count: impl Fn() -> u64,
+        before: u64,
+        going: &str,
+    ) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while count() == before && begun.elapsed() < PART_MAX {
+            sleep(LOOK).await;
+        }
+        let (millis, node) = (fallen.at.elapsed().as_millis(), fallen.node.0);
+        Ok(self.timeline.tell(format_args!(
+            "{going} go on, {millis} ms after the kill; node {node} is still down"
+        ))?)
+    }
+
+    /// Starts a node again, and waits until it knows what it missed.
+    ///
+    /// # Errors
+    /// That it does not come so far.
+    pub async fn bring_back(&mut self, fallen: Fallen) -> anyhow::Result<()> {
+        let node = fallen.node;
+        let missed = highest(&self.children.overview().await);
+        self.timeline.tell(format_args!("starting node {} again, as it was", node.0))?;
+        self.children.start_node(node).await?;
+        let begun = Instant::now();
+        loop {
+            let overview = self.children.overview().await;
+            let line = overview.nodes.iter().find(|line| line.node == node.0);
+            if line.and_then(|line| line.applied).is_some_and(|applied| applied >= missed) {
+                break;
+            }
+            if begun.elapsed() > CATCH_UP {
+                return Err(anyhow!("node {} did not catch up in {CATCH_UP:?}", node.0));
+            }
+            sleep(LOOK).await;
+        }
+        let slots = grouped(missed);
+        Ok(self.timeline.tell(format_args!("node {} has caught up: {slots} slots", node.0))?)
+    }
+
+    /// Waits until all nodes have applied as much as the others, and shows them.
+    ///
+    /// # Errors
+    /// That they do not.
+    pub async fn await_level(&self) -> anyhow::Result<()> {
+        let overview = self.children.level_within(CATCH_UP).await?;
+        let table = overview.table();
+        let table: Vec<_> = table.lines().map(|line| format!("            {line}")).collect();
+        Ok(self.timeline.tell(format_args!("status:\n{}", table.join("\n")))?)
+    }
+}
+
+fn highest(overview: &Overview) -> u64 {
+    overview.nodes.iter().filter_map(|line| line.applied).max().unwrap_or(0)
+}
