@@ -14,7 +14,7 @@ impl StateMachine for Store {
     type Query = String;
     type Answer = Option<String>;
 
-    fn apply(&mut self, _: &Context<'_>, (key, value): (String, String)) -> Option<String> {
+    fn apply(&mut self, _: &mut Context<'_>, (key, value): (String, String)) -> Option<String> {
         self.0.insert(key, value)
     }
 

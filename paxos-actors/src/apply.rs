@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
-use paxos_core::{Applied, Backlog, Replica, Slot, StateMachine, Value};
+use paxos_core::{Applied, Backlog, Envelope, Message, Replica, Slot, StateMachine, Value};
 
 use crate::failure::Failure;
 use crate::messages::{AppliedBatch, Ask, Decided, Decision, GatewayInput, Halt, Shelve};
@@ -35,7 +35,7 @@ impl<S: StateMachine> ApplyActor<S> {
     /// Applies a slot; answers the batch in it, if this run of this node has made it.
     fn apply(&mut self, slot: Slot, value: &Value) -> Option<AppliedBatch> {
         self.wires.show(&Shown::Applied { slot, value });
-        let Applied { origin, outcomes } = self.replica.apply(slot, value);
+        let Applied { origin, outcomes, events: _ } = self.replica.apply(slot, value);
         self.backlog.add(slot, value, self.replica.configurations());
         let (me, run) = (self.wires.me, self.wires.incarnation);
         let origin = origin.filter(|origin| origin.node == me && origin.incarnation == run)?;
@@ -51,6 +51,12 @@ impl<S: StateMachine> ApplyActor<S> {
         self.replica = replica;
         self.backlog.restored();
         self.wires.gateway.do_send(GatewayInput::Restored(self.replica.applied()));
+    }
+
+    fn tell_due(&mut self) {
+        let me = self.wires.me;
+        let told = self.replica.tell_due().map(Message::Inside);
+        self.wires.dispatch(told.map(|message| Envelope { from: me, to: me, message }));
     }
 
     fn save_if_due(&mut self) {
@@ -90,6 +96,7 @@ impl<S: StateMachine> Actor for ApplyActor<S> {
 
     fn started(&mut self, context: &mut Context<Self>) {
         self.save_if_due();
+        self.tell_due();
         context.run_interval(SWEEP, |actor, _| actor.sweep());
     }
 }
@@ -114,6 +121,7 @@ impl<S: StateMachine> Handler<Decided> for ApplyActor<S> {
             }
         }
         self.save_if_due();
+        self.tell_due();
         let applied = self.replica.applied();
         self.wires.gateway.do_send(GatewayInput::Applied(batches, applied));
         self.answer_ripe();

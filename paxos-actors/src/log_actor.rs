@@ -358,7 +358,11 @@ mod tests {
                 };
                 let actor = LogActor::new(log, None, writes, wires()).unwrap().start();
                 let ballot = Ballot { round: 1, node, incarnation: 1 };
-                let value = Value::Commands(Batch { stamp: Time(1), bytes: vec![7; 900].into() });
+                let value = Value::Commands(Batch {
+                    stamp: Time(1),
+                    by: paxos_core::Ballot::ZERO,
+                    bytes: vec![7; 900].into(),
+                });
                 let vote = |slot| Record::Accepted { slot, ballot, value: value.clone() };
                 let votes = (1..=20).map(|slot| vec![vote(Slot(slot))]);
                 let cut = [vec![Record::Trimmed(Slot(15))], Vec::new()];

@@ -280,6 +280,14 @@ pub enum Inside {
         /// How many bytes from its beginning on.
         offset: u64,
     },
+    /// Driver to proposer: the state machine and its sessions have applied so much, and something
+    /// in them is due.
+    Due {
+        /// The last slot applied.
+        applied: Slot,
+        /// When, in replicated time: [`crate::Replica::due`].
+        at: Option<Time>,
+    },
     /// Driver to learner: a fetched snapshot is stored, synced; go on behind it.
     Restored(Restored),
     /// Archive to acceptor, learner and leadership: synced snapshots cover these slots.
@@ -430,7 +438,7 @@ pub fn receivers(message: &Message) -> &'static [RoleKind] {
         Message::Leadership(_) => &[Leadership],
         Message::Archive(_) => &[Archive],
         Message::Inside(inside) => match inside {
-            Inside::Propose { .. } | Inside::Stamped { .. } => &[Proposer],
+            Inside::Propose { .. } | Inside::Stamped { .. } | Inside::Due { .. } => &[Proposer],
             Inside::Read { .. } | Inside::Restored(_) => &[Learner],
             Inside::Behind { .. } | Inside::Stored { .. } | Inside::Kept { .. } => &[Archive],
             Inside::Saved { .. } => &[Acceptor, Learner, Leadership],

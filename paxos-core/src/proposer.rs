@@ -1,6 +1,7 @@
 //! The proposer: campaigns with a ballot, and as leader proposes a value for slot after slot
 //! (Lamport, *Paxos Made Simple*, 2001, phases 1a and 2a, and section 3 for many slots).
 
+mod due;
 mod handover;
 mod reads;
 
@@ -33,6 +34,9 @@ pub struct ProposerOptions {
     pub patience: Duration,
     /// Slots in flight at most; alpha bounds them too. Default: 64.
     pub in_flight_max: usize,
+    /// Where nothing is proposed but something is due in the state, a leader proposes a batch without
+    /// commands; no two of them sooner after each other than this. Default: 50 ms.
+    pub due_every: Duration,
     /// Batches that may wait for a slot. Default: 64.
     pub queue_max: usize,
     /// Reads that may wait for confirmation. Default: 4096.
@@ -45,6 +49,7 @@ impl Default for ProposerOptions {
             retransmit: Duration::from_millis(100),
             confirm_every: Duration::from_millis(50),
             patience: Duration::from_millis(300),
+            due_every: Duration::from_millis(50),
             in_flight_max: 64,
             queue_max: 64,
             reads_max: 4096,
@@ -73,6 +78,7 @@ pub struct Proposer {
     reads: VecDeque<Stamped>,
     /// Enough replicas hold a synced snapshot of every slot below.
     safe: Slot,
+    due: due::Due,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -109,6 +115,7 @@ impl Proposer {
             queue: VecDeque::new(),
             reads: VecDeque::new(),
             safe: Slot(0),
+            due: due::Due::default(),
         }
     }
 
@@ -215,14 +222,23 @@ impl Proposer {
                 break;
             } else if let Some(Waiting { ticket, proposal }) = self.queue.pop_front() {
                 out.push(Effect::Proposed { ticket, slot });
-                proposal.stamped(term.stamp(now))
+                proposal.stamped(term.stamp(now), term.ballot)
             } else if term.opened.is_none() || slot < self.configurations.newest().0 {
                 // The first slot of a leadership, or one before a change of membership governs,
                 // which nobody shall wait for until there is something to propose.
                 Value::Noop
+            } else if let Some(value) = term.empty_batch(now) {
+                value
             } else {
                 break;
             };
+            if let Value::Commands(batch) = &value
+                && self.due.is_some()
+                && batch.by == term.ballot
+            {
+                term.stamped = Some((slot, batch.stamp));
+                term.empty_wanted = false;
+            }
             term.opened.get_or_insert(slot);
             if term.flights.is_empty() {
                 term.accept_at = now.after(self.options.retransmit);
@@ -405,6 +421,9 @@ impl Proposer {
         }
         let (prepare_at, accept_at) = (term.prepare_at, term.accept_at);
         let (elected, in_flight, due) = (term.elected, !term.flights.is_empty(), term.rounds.due);
+        if self.mind_the_due(now) {
+            self.pump(now, out);
+        }
         if prepare_at <= now {
             self.prepare(now, out);
         }
@@ -461,6 +480,7 @@ impl Role for Proposer {
                 Inside::Advanced { next, configurations, clock } => {
                     self.advanced(now, next, configurations, clock, out);
                 }
+                Inside::Due { applied, at } => self.hear_due(applied, at),
                 Inside::Safe { below } => self.safe = self.safe.max(below),
                 Inside::Seen { ballot } => self.round = self.round.max(ballot.round),
                 Inside::Campaign { after } if self.term.is_none() => {
@@ -494,6 +514,9 @@ impl Role for Proposer {
         }
         if let Some(end) = self.behind_ends(term) {
             deadline = deadline.min(end);
+        }
+        if let Some(due) = self.due_at(term) {
+            deadline = deadline.min(due);
         }
         Some(deadline)
     }

@@ -4,12 +4,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Commands, Entry, Operation, Origin, SessionId};
+use crate::event::Event;
 use crate::machine::{Context, RestoreError, StateMachine};
 use crate::membership::Configurations;
-use crate::message::Restored;
+use crate::message::{Inside, Restored};
 use crate::sessions::{Admission, Rejection, Sessions};
-use crate::types::{Slot, Time};
-use crate::value::{Reconfigure, Value, payload};
+use crate::types::{Ballot, Slot, Time};
+use crate::value::{Batch, Reconfigure, Value, payload};
 
 /// A state machine and what is replicated beside it.
 ///
@@ -21,7 +22,14 @@ pub struct Replica<S> {
     configurations: Configurations,
     applied: Slot,
     time: Time,
+    /// The highest ballot that has stamped a batch.
+    led: Ballot,
+    /// When something is due, as was told last.
+    told: Option<Option<Time>>,
 }
+
+/// A state machine is woken so often by one batch at most; the next one goes on.
+const WAKES_MAX: usize = 1024;
 
 /// What became of one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,12 +53,15 @@ pub struct Applied {
     pub origin: Option<Origin>,
     /// The outcome of each of its operations, in order.
     pub outcomes: Vec<Outcome>,
+    /// What the state machine told, in order.
+    pub events: Vec<Event>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
     applied: Slot,
     time: Time,
+    led: Ballot,
     sessions: Sessions,
     configurations: Configurations,
     machine: Vec<u8>,
@@ -65,6 +76,8 @@ impl<S: StateMachine> Replica<S> {
             configurations: genesis,
             applied: Slot(0),
             time: Time(0),
+            led: Ballot::ZERO,
+            told: None,
         }
     }
 
@@ -76,6 +89,29 @@ impl<S: StateMachine> Replica<S> {
     /// Replicated time: the greatest stamp applied.
     pub fn time(&self) -> Time {
         self.time
+    }
+
+    /// What the proposer of this node has to be told, if it is news: when something is due, or that
+    /// it has not happened although its time has come. A driver asks after whatever it has applied.
+    pub fn tell_due(&mut self) -> Option<Inside> {
+        let (applied, at) = (self.applied, self.due());
+        let passed = at.is_some_and(|at| at <= self.time);
+        let is_news = passed || self.told != Some(at);
+        self.told = Some(at);
+        is_news.then_some(Inside::Due { applied, at })
+    }
+
+    /// The earliest replicated time at which a session ends unless it is used, or the state machine
+    /// is to be woken: if nothing is proposed by then, the leader has to propose a batch without
+    /// commands.
+    pub fn due(&self) -> Option<Time> {
+        let idle = self.configurations.at(self.applied.next()).sessions.idle;
+        self.sessions.due(idle).into_iter().chain(self.machine.due()).min()
+    }
+
+    /// How many sessions are open.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
     }
 
     /// The state machine.
@@ -106,24 +142,47 @@ impl<S: StateMachine> Replica<S> {
             Value::Reconfigure(change) => return self.reconfigure(slot, change),
             Value::Commands(batch) => batch,
         };
-        let limits = self.configurations.at(slot).sessions;
-        self.time = self.time.max(batch.stamp);
-        self.sessions.expire(self.time, limits.idle);
-        let Some(commands) = Commands::decode(&batch.bytes) else { return Applied::default() };
+        let mut events = Vec::new();
+        self.pass_time(slot, batch, &mut events);
+        let Some(commands) = Commands::decode(&batch.bytes) else {
+            return Applied { events, ..Applied::default() };
+        };
         let Commands { origin, identities, entries } = commands;
         let mut outcomes = Vec::with_capacity(entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
             let identity = &identities[entry.identity as usize];
-            let context = Context {
-                slot,
-                index: index as u32,
-                time: self.time,
-                session: SessionId(0),
-                identity,
-            };
-            outcomes.push(self.operate(context, entry, limits.max));
+            let mut context = Context::new(slot, self.time, SessionId(0), identity, &mut events);
+            context.index = index as u32;
+            outcomes.push(self.operate(&mut context, entry));
         }
-        Applied { origin: Some(origin), outcomes }
+        Applied { origin: Some(origin), outcomes, events }
+    }
+
+    /// Lets happen what a batch brings before its commands.
+    ///
+    /// Invariant: it follows from the log alone, so sessions end and a state machine is woken at the
+    /// same place on every node.
+    fn pass_time(&mut self, slot: Slot, batch: &Batch, events: &mut Vec<Event>) {
+        self.time = self.time.max(batch.stamp);
+        let mut context = Context::new(slot, self.time, SessionId(0), "", events);
+        if batch.by > self.led {
+            self.led = batch.by;
+            self.machine.led(&mut context);
+        }
+        let idle = self.configurations.at(slot).sessions.idle;
+        for session in self.sessions.expire(self.time, idle) {
+            self.machine.ended(&mut context, session);
+        }
+        for _ in 0..WAKES_MAX {
+            let due = self.machine.due();
+            if due.is_none_or(|due| due > self.time) {
+                break;
+            }
+            self.machine.wake(&mut context);
+            if self.machine.due() <= due {
+                break;
+            }
+        }
     }
 
     fn reconfigure(&mut self, slot: Slot, change: &Reconfigure) -> Applied {
@@ -134,21 +193,28 @@ impl<S: StateMachine> Replica<S> {
             }
             Err(why) => Outcome::Rejected(Rejection::Change(why)),
         };
-        Applied { origin: Some(change.origin), outcomes: vec![outcome] }
+        let (origin, outcomes) = (Some(change.origin), vec![outcome]);
+        Applied { origin, outcomes, events: Vec::new() }
     }
 
-    fn operate(&mut self, context: Context<'_>, entry: Entry, sessions_max: u64) -> Outcome {
+    fn operate(&mut self, context: &mut Context<'_>, entry: Entry) -> Outcome {
         let done = match entry.operation {
-            Operation::Open => Ok(Outcome::Opened(self.sessions.open(
-                context.time,
-                context.identity,
-                sessions_max,
-            ))),
+            Operation::Open => {
+                let max = self.configurations.at(context.slot).sessions.max;
+                for session in self.sessions.make_room(max) {
+                    self.machine.ended(context, session);
+                }
+                Ok(Outcome::Opened(self.sessions.open(context.time, context.identity)))
+            }
             Operation::Close { session } => {
-                self.sessions.close(session, context.identity).map(|()| Outcome::Closed)
+                self.sessions.close(session, context.identity).map(|()| {
+                    self.machine.ended(context, session);
+                    Outcome::Closed
+                })
             }
             Operation::Run { session, sequence, command } => {
-                self.run(Context { session, ..context }, sequence, &command).map(Outcome::Replied)
+                context.session = session;
+                self.run(context, sequence, &command).map(Outcome::Replied)
             }
         };
         done.unwrap_or_else(Outcome::Rejected)
@@ -156,7 +222,7 @@ impl<S: StateMachine> Replica<S> {
 
     fn run(
         &mut self,
-        context: Context<'_>,
+        context: &mut Context<'_>,
         sequence: u64,
         bytes: &[u8],
     ) -> Result<Bytes, Rejection> {
@@ -165,7 +231,7 @@ impl<S: StateMachine> Replica<S> {
             Admission::Repeat(reply) => Ok(reply),
             Admission::Run => {
                 let command = postcard::from_bytes(bytes).map_err(|_| Rejection::NotACommand)?;
-                let reply = encode(&self.machine.apply(&context, command));
+                let reply = encode(&self.machine.apply(context, command));
                 self.sessions.keep(session, sequence, bytes, reply.clone());
                 Ok(reply)
             }
@@ -186,6 +252,7 @@ impl<S: StateMachine> Replica<S> {
         encode(&Snapshot {
             applied: self.applied,
             time: self.time,
+            led: self.led,
             sessions: self.sessions.clone(),
             configurations: self.configurations.clone(),
             machine: self.machine.snapshot(),
@@ -238,6 +305,8 @@ impl<S: StateMachine> Replica<S> {
             configurations: snapshot.configurations,
             applied: snapshot.applied,
             time: snapshot.time,
+            led: snapshot.led,
+            told: None,
         })
     }
 }
@@ -263,7 +332,6 @@ mod tests {
     use super::*;
     use crate::membership::{ChangeError, Membership};
     use crate::types::NodeId;
-    use crate::value::Batch;
 
     fn new() -> Replica<Sum> {
         Replica::new(genesis())
@@ -283,7 +351,7 @@ mod tests {
         type Query = u64;
         type Answer = u64;
 
-        fn apply(&mut self, _: &Context<'_>, by: u64) -> u64 {
+        fn apply(&mut self, _: &mut Context<'_>, by: u64) -> u64 {
             self.0 += by;
             self.0
         }
@@ -298,7 +366,8 @@ mod tests {
             operations.into_iter().map(|operation| Entry { identity: 0, operation }).collect();
         let origin = Origin { node: NodeId(1), incarnation: 1, number };
         let commands = Commands { origin, identities: vec!["client/ada".to_owned()], entries };
-        Value::Commands(Batch { stamp: Time(number), bytes: commands.encode() })
+        let (stamp, by) = (Time(number), Ballot::ZERO);
+        Value::Commands(Batch { stamp, by, bytes: commands.encode() })
     }
 
     fn add(sequence: u64, by: u64) -> Operation {
@@ -371,8 +440,11 @@ mod tests {
     #[test]
     fn bytes_that_are_no_batch_or_command_change_nothing() {
         let mut replica = new();
-        let garbage =
-            Value::Commands(Batch { stamp: Time(1), bytes: Bytes::from_static(b"\xff\xff") });
+        let garbage = Value::Commands(Batch {
+            stamp: Time(1),
+            by: Ballot::ZERO,
+            bytes: Bytes::from_static(b"\xff\xff"),
+        });
         assert_eq!(replica.apply(Slot(1), &garbage), Applied::default());
         let command = Bytes::new();
         let run = Operation::Run { session: SessionId(1), sequence: 1, command };

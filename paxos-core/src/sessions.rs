@@ -116,24 +116,38 @@ pub enum Admission {
 }
 
 impl Sessions {
-    /// Ends the sessions that have been unused for so long.
-    pub fn expire(&mut self, now: Time, idle: Duration) {
-        while let Some((used, oldest)) = self.idle.first().copied() {
-            let used_at = self.open.get(&oldest).map_or(Time(0), |session| session.used_at);
-            if used_at.after(idle) > now {
-                return;
-            }
-            self.open.remove(&oldest);
-            self.idle.remove(&(used, oldest));
-        }
+    /// When the next one has been unused for so long; `None`: none is open.
+    pub fn due(&self, idle: Duration) -> Option<Time> {
+        let (_, oldest) = self.idle.first()?;
+        self.open.get(oldest).map(|session| session.used_at.after(idle))
     }
 
-    /// Opens a session. If `max` are open, the one unused for longest ends.
-    pub fn open(&mut self, now: Time, identity: &str, max: u64) -> SessionId {
-        while self.open.len() as u64 >= max.max(1) {
-            let Some((_, oldest)) = self.idle.pop_first() else { break };
-            self.open.remove(&oldest);
+    /// Ends the sessions that have been unused for so long, and says which, the longest first.
+    pub fn expire(&mut self, now: Time, idle: Duration) -> Vec<SessionId> {
+        let mut ended = Vec::new();
+        while self.due(idle).is_some_and(|due| due <= now) {
+            ended.extend(self.end_oldest());
         }
+        ended
+    }
+
+    /// Makes room for one more: while `max` are open, the one unused for longest ends.
+    pub fn make_room(&mut self, max: u64) -> Vec<SessionId> {
+        let mut ended = Vec::new();
+        while self.open.len() as u64 >= max.max(1) {
+            ended.extend(self.end_oldest());
+        }
+        ended
+    }
+
+    fn end_oldest(&mut self) -> Option<SessionId> {
+        let (_, oldest) = self.idle.pop_first()?;
+        self.open.remove(&oldest);
+        Some(oldest)
+    }
+
+    /// Opens a session, for which there must be room: see [`Sessions::make_room`].
+    pub fn open(&mut self, now: Time, identity: &str) -> SessionId {
         self.opened += 1;
         let id = SessionId(self.opened);
         let session = Session {
@@ -242,7 +256,7 @@ mod tests {
     #[test]
     fn cli1_a_repeated_command_is_answered_and_not_run() {
         let mut sessions = Sessions::default();
-        let id = sessions.open(NOW, ADA, 10);
+        let id = sessions.open(NOW, ADA);
         run(&mut sessions, id, 1, b"a");
         let again = sessions.admit(NOW, id, ADA, 1, b"a");
         assert_eq!(again, Ok(Admission::Repeat(Bytes::from_static(b"a"))));
@@ -251,7 +265,7 @@ mod tests {
     #[test]
     fn cli11_out_of_order_gaps_and_reuse_are_refused() {
         let mut sessions = Sessions::default();
-        let id = sessions.open(NOW, ADA, 10);
+        let id = sessions.open(NOW, ADA);
         run(&mut sessions, id, 1, b"a");
         run(&mut sessions, id, 2, b"b");
         for found in [0, 1, 4] {
@@ -266,7 +280,7 @@ mod tests {
     #[test]
     fn a_session_is_its_owners_alone() {
         let mut sessions = Sessions::default();
-        let id = sessions.open(NOW, ADA, 10);
+        let id = sessions.open(NOW, ADA);
         let stranger = sessions.admit(NOW, id, "client/eve", 1, b"a");
         assert_eq!(stranger, Err(Rejection::NotYourSession { session: id }));
         assert!(sessions.close(id, "client/eve").is_err());
@@ -278,9 +292,11 @@ mod tests {
     #[test]
     fn the_longest_idle_makes_room_and_ids_are_never_reused() {
         let mut sessions = Sessions::default();
-        let (first, second) = (sessions.open(NOW, ADA, 2), sessions.open(NOW, ADA, 2));
+        let (first, second) = (sessions.open(NOW, ADA), sessions.open(NOW, ADA));
         run(&mut sessions, first, 1, b"a");
-        let third = sessions.open(NOW, ADA, 2);
+        assert_eq!(sessions.make_room(3), []);
+        assert_eq!(sessions.make_room(2), [second]);
+        let third = sessions.open(NOW, ADA);
         assert_eq!(sessions.len(), 2);
         let evicted = sessions.admit(NOW, second, ADA, 1, b"a");
         assert_eq!(evicted, Err(Rejection::SessionExpired { session: second }));
@@ -292,24 +308,26 @@ mod tests {
     fn d12_a_session_unused_for_too_long_by_replicated_time_ends_and_no_other() {
         let (mut sessions, idle) = (Sessions::default(), Duration::from_secs(10));
         let at = |seconds: u64| Time(seconds * 1_000_000);
-        let (first, second) = (sessions.open(at(0), ADA, 9), sessions.open(at(1), ADA, 9));
+        let (first, second) = (sessions.open(at(0), ADA), sessions.open(at(1), ADA));
         assert_eq!(sessions.admit(at(5), first, ADA, 1, b"a"), Ok(Admission::Run));
-        sessions.expire(at(10), idle);
+        assert_eq!(sessions.due(idle), Some(at(11)));
+        assert_eq!(sessions.expire(at(10), idle), []);
         assert_eq!(sessions.len(), 2, "each was used within ten seconds");
-        sessions.expire(at(11), idle);
+        assert_eq!(sessions.expire(at(11), idle), [second]);
         let expired = Err(Rejection::SessionExpired { session: second });
         assert_eq!(sessions.admit(at(11), second, ADA, 1, b"a"), expired);
         assert_eq!(sessions.len(), 1);
-        sessions.expire(at(15), idle);
+        assert_eq!(sessions.expire(at(15), idle), [first]);
+        assert_eq!(sessions.due(idle), None);
         assert!(sessions.is_empty());
-        assert!(sessions.open(at(15), ADA, 9) > second, "ids are never reused");
+        assert!(sessions.open(at(15), ADA) > second, "ids are never reused");
     }
 
     #[test]
     fn a_refusal_says_whether_the_command_may_have_run_before() {
         let mut sessions = Sessions::default();
         assert!(sessions.is_empty());
-        let id = sessions.open(NOW, ADA, 10);
+        let id = sessions.open(NOW, ADA);
         assert!(!sessions.is_empty());
         run(&mut sessions, id, 1, b"a");
         run(&mut sessions, id, 2, b"b");

@@ -47,6 +47,12 @@ pub(crate) struct Term {
     pub(crate) drained: bool,
     /// Replicated time at one moment of the local clock.
     pub(crate) clock: (Time, Time),
+    /// The slot and the stamp of the newest batch of this leadership.
+    pub(crate) stamped: Option<(Slot, Time)>,
+    /// A batch without commands shall be proposed,
+    pub(crate) empty_wanted: bool,
+    /// and no other one before this.
+    pub(crate) empty_after: Time,
     promises: BTreeMap<NodeId, Option<Slot>>,
     reported: BTreeMap<Slot, (Ballot, Value)>,
 }
@@ -82,6 +88,9 @@ impl Term {
             yields_until: Time(0),
             drained: false,
             clock: (Time(0), now),
+            stamped: None,
+            empty_wanted: false,
+            empty_after: Time(0),
             promises: BTreeMap::new(),
             reported: BTreeMap::new(),
         }
@@ -155,6 +164,12 @@ impl Term {
     pub(crate) fn stamp(&self, now: Time) -> Time {
         let (replicated, local) = self.clock;
         replicated.after(now.since(local))
+    }
+
+    /// When that clock will show so much.
+    pub(crate) fn unstamped(&self, stamp: Time) -> Time {
+        let (replicated, local) = self.clock;
+        local.after(stamp.since(replicated))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::message::{
     LearnerMessage, Manifest, Message, Promise, ProposerMessage, ReadLevel, Resignation,
 };
 use crate::record::{PeerRun, Record};
-use crate::types::{Slot, Time};
+use crate::types::{Ballot, Slot, Time};
 
 /// `[a, b, c]`.
 struct List<I>(I);
@@ -163,7 +163,7 @@ impl Display for Inside {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Inside::Propose { ticket, proposal } => {
-                write!(f, "propose {ticket} {}", proposal.clone().stamped(Time(0)))
+                write!(f, "propose {ticket} {}", proposal.clone().stamped(Time(0), Ballot::ZERO))
             }
             Inside::Read { ticket, level } => write!(f, "read {ticket}{}", By(*level)),
             Inside::Stamped { ticket, next, level } => {
@@ -172,6 +172,9 @@ impl Display for Inside {
             Inside::Advanced { next, configurations: _, clock } => {
                 let clock = Some(clock).filter(|clock| **clock > Time(0));
                 write!(f, "advanced to {next}{}", Maybe(" clock", clock))
+            }
+            Inside::Due { applied, at } => {
+                write!(f, "due behind {applied}{}", Maybe(" at", *at))
             }
             Inside::Behind { peer, upto } => write!(f, "behind {peer} snapshot {upto}"),
             Inside::Stored { snapshots } => write!(f, "stored {}", List(snapshots.iter())),
@@ -325,7 +328,7 @@ mod tests {
             Effect::Persist(persist).to_string(),
             "persist [promised 1.n1.1] then [n2 -> n1 promise 1.n1.1 #1..end [#3 1.n1.1 noop]]"
         );
-        let batch = Batch { stamp: Time(0), bytes: Bytes::from_static(b"x") };
+        let batch = Batch { stamp: Time(0), by: Ballot::ZERO, bytes: Bytes::from_static(b"x") };
         let fill = LearnerMessage::Fill {
             first: Slot(1),
             chosen: vec![(ballot, Value::Noop), (ballot, Value::Commands(batch))],

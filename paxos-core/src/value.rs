@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Origin;
 use crate::membership::Membership;
-use crate::types::{Slot, Time};
+use crate::types::{Ballot, Slot, Time};
 
 /// The value of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,11 +58,13 @@ impl fmt::Display for Value {
 }
 
 /// A batch of commands, made once by a gateway and carried unchanged by frames and log records.
-/// Only `apply` decodes it.
+/// Only `apply` decodes it. Without bytes it carries time alone: something was due.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Batch {
     /// The leader's clock when it proposed the batch; replicated time is the greatest applied.
     pub stamp: Time,
+    /// The ballot of the leader whose clock that is; who proposes it again leaves it.
+    pub by: Ballot,
     /// An encoded [`crate::batch::Commands`].
     #[serde(with = "payload")]
     pub bytes: Bytes,
@@ -91,10 +93,10 @@ pub enum Proposal {
 }
 
 impl Proposal {
-    /// The value of a slot, with the leader's clock if it is one that carries it.
-    pub fn stamped(self, stamp: Time) -> Value {
+    /// The value of a slot, with the leader's clock and ballot if it is one that carries them.
+    pub fn stamped(self, stamp: Time, by: Ballot) -> Value {
         match self {
-            Proposal::Commands(bytes) => Value::Commands(Batch { stamp, bytes }),
+            Proposal::Commands(bytes) => Value::Commands(Batch { stamp, by, bytes }),
             Proposal::Reconfigure(change) => Value::Reconfigure(change),
         }
     }
@@ -154,7 +156,8 @@ mod tests {
     #[test]
     fn a_trace_shows_a_value_as_text_only_if_it_can_be_read_back() {
         let value = |bytes: &'static [u8]| {
-            Value::Commands(Batch { stamp: Time(0), bytes: bytes.into() }).to_string()
+            let (stamp, by) = (Time(0), Ballot::ZERO);
+            Value::Commands(Batch { stamp, by, bytes: bytes.into() }).to_string()
         };
         assert_eq!(value(b"ab"), "'ab'");
         assert_eq!(value(b"a b"), "3 bytes");

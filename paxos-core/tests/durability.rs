@@ -24,7 +24,11 @@ enum Step {
 fn value(letter: u8) -> Value {
     match letter {
         0 => Value::Noop,
-        letter => Value::Commands(Batch { stamp: Time(0), bytes: vec![letter].into() }),
+        letter => Value::Commands(Batch {
+            stamp: Time(0),
+            by: paxos_core::Ballot::ZERO,
+            bytes: vec![letter].into(),
+        }),
     }
 }
 

@@ -32,7 +32,11 @@ fn ballot(round: u64, node: u64) -> Ballot {
 }
 
 fn value(text: &'static str) -> Value {
-    Value::Commands(Batch { stamp: Time(0), bytes: text.as_bytes().into() })
+    Value::Commands(Batch {
+        stamp: Time(0),
+        by: paxos_core::Ballot::ZERO,
+        bytes: text.as_bytes().into(),
+    })
 }
 
 fn hear(learner: &mut Learner, now: u64, from: u64, message: Message) -> Vec<Effect> {

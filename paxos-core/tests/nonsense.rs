@@ -39,7 +39,11 @@ fn slot() -> impl Strategy<Value = Slot> {
 fn value_of(slot: Slot) -> Value {
     match slot.0 % 3 {
         0 => Value::Noop,
-        stamp => Value::Commands(Batch { stamp: Time(stamp), bytes: b"x".as_slice().into() }),
+        stamp => Value::Commands(Batch {
+            stamp: Time(stamp),
+            by: paxos_core::Ballot::ZERO,
+            bytes: b"x".as_slice().into(),
+        }),
     }
 }
 

@@ -70,7 +70,11 @@ fn replicated_time_is_the_greatest_stamp_and_outlives_a_restart() {
     let mut learner = Learner::new(ME, genesis());
     let mut log = Recovered::default();
     for (slot, stamp) in [(1, 5), (2, 9), (3, 3)] {
-        let value = Value::Commands(Batch { stamp: Time(stamp), bytes: b"x".as_slice().into() });
+        let value = Value::Commands(Batch {
+            stamp: Time(stamp),
+            by: paxos_core::Ballot::ZERO,
+            bytes: b"x".as_slice().into(),
+        });
         let (slot, value) = (Slot(slot), Some(value));
         log.absorb(Record::Chosen { slot, ballot, value: value.clone() });
         let chosen = LearnerMessage::Chosen { ballot, slot, value };

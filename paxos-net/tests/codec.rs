@@ -39,8 +39,11 @@ fn payloads() -> impl Strategy<Value = Bytes> {
 fn values() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Noop),
-        (any::<u64>(), payloads())
-            .prop_map(|(stamp, bytes)| Value::Commands(Batch { stamp: Time(stamp), bytes })),
+        (any::<u64>(), payloads()).prop_map(|(stamp, bytes)| Value::Commands(Batch {
+            stamp: Time(stamp),
+            by: paxos_core::Ballot::ZERO,
+            bytes
+        })),
         (slots(), prop::collection::btree_map(any::<u64>().prop_map(NodeId), ".{0,20}", 1..4))
             .prop_map(|(base, addresses)| {
                 let membership = Membership::of_voters(addresses).unwrap();
@@ -164,7 +167,11 @@ proptest! {
 const BALLOT: Ballot = Ballot { round: 3, node: NodeId(2), incarnation: 1 };
 
 fn batch() -> Value {
-    Value::Commands(Batch { stamp: Time(300), bytes: Bytes::from_static(b"hello") })
+    Value::Commands(Batch {
+        stamp: Time(300),
+        by: paxos_core::Ballot::ZERO,
+        bytes: Bytes::from_static(b"hello"),
+    })
 }
 
 fn golden<T>(value: &T, binary: &[u8], json: &str)
@@ -343,8 +350,13 @@ fn words_for_people() {
 
 /// Batches as large as any, after one that just does not fill a page.
 fn large_values() -> [Value; 2] {
-    let batch =
-        |bytes| Value::Commands(Batch { stamp: Time(u64::MAX), bytes: vec![0xff; bytes].into() });
+    let batch = |bytes| {
+        Value::Commands(Batch {
+            stamp: Time(u64::MAX),
+            by: paxos_core::Ballot::ZERO,
+            bytes: vec![0xff; bytes].into(),
+        })
+    };
     [batch((1 << 20) - 1), batch(BATCH_MAX)]
 }
 
@@ -371,7 +383,11 @@ fn d16_whatever_is_admitted_fits_into_every_frame_that_must_carry_it() {
         let fill = LearnerMessage::Fill { first, chosen, upto, snapshot: Some(slot) };
         [Message::Proposer(ProposerMessage::Promise(promise)), Message::Learner(fill)]
     };
-    let empty = Value::Commands(Batch { stamp: Time(u64::MAX), bytes: Bytes::new() });
+    let empty = Value::Commands(Batch {
+        stamp: Time(u64::MAX),
+        by: paxos_core::Ballot::ZERO,
+        bytes: Bytes::new(),
+    });
     let most = AcceptorOptions::default().page_values.max(LearnerOptions::default().fill_values);
     let mut messages = vec![Message::Acceptor(accept), Message::Learner(chosen)];
     messages.extend(page(large_values().to_vec()));

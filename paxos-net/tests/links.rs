@@ -16,7 +16,11 @@ use support::{Stub, World, address, bind_again, until};
 const BALLOT: Ballot = Ballot { round: 1, node: NodeId(1), incarnation: 1 };
 
 fn accept(slot: u64, size: usize) -> Message {
-    let value = Value::Commands(Batch { stamp: Time(1), bytes: Bytes::from(vec![7; size]) });
+    let value = Value::Commands(Batch {
+        stamp: Time(1),
+        by: paxos_core::Ballot::ZERO,
+        bytes: Bytes::from(vec![7; size]),
+    });
     Message::Acceptor(AcceptorMessage::Accept { ballot: BALLOT, slot: Slot(slot), value })
 }
 

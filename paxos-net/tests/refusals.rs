@@ -109,7 +109,7 @@ async fn sec6_nonsense_of_a_peer_is_counted_and_closes_its_connection_on_repeat(
         raw::dial(there, &leaf.authority, Some(&leaf), "paxos-peer-json/1").await.unwrap();
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
     let hello = format!(
-        r#"{{"cluster":"{CLUSTER}","genesis":7,"node":2,"incarnation":1,"nonce":1,"version":1}}"#
+        r#"{{"cluster":"{CLUSTER}","genesis":7,"node":2,"incarnation":1,"nonce":1,"version":2}}"#
     );
     send.write_all(&raw::frame(hello.as_bytes())).await.unwrap();
     assert!(raw::read(&mut receive).await.starts_with(br#"{"Welcome""#));

@@ -73,8 +73,8 @@ fn a_node_that_must_not_start_is_told_why_and_the_cluster_goes_on() {
     // Of a newer version.
     let sheet = data.join("identity.json");
     let text = fs::read_to_string(&sheet).unwrap();
-    fs::write(&sheet, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
-    refused(&cluster, 3, &[], &["identity.json has format version 2", "or a newer one"]);
+    fs::write(&sheet, text.replace("\"format\": 2", "\"format\": 3")).unwrap();
+    refused(&cluster, 3, &[], &["identity.json has format version 3", "or a newer one"]);
     fs::write(&sheet, text).unwrap();
 
     // The port is somebody else's.

@@ -136,7 +136,7 @@ impl StateMachine for Counters {
     type Query = Query;
     type Answer = Answer;
 
-    fn apply(&mut self, _: &Context<'_>, command: Command) -> Result<u64, Refusal> {
+    fn apply(&mut self, _: &mut Context<'_>, command: Command) -> Result<u64, Refusal> {
         match command {
             Command::Incr { name, by } => self.increment(name, by),
             Command::Padded { name, padding: _ } => self.increment(name, 1),
@@ -198,14 +198,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn apply(counters: &mut Counters, command: Command) -> Result<u64, Refusal> {
-        let context = Context {
-            slot: Slot(1),
-            index: 0,
-            time: Time(0),
-            session: SessionId(1),
-            identity: "client/ada",
-        };
-        counters.apply(&context, command)
+        let mut events = Vec::new();
+        let mut context = Context::new(Slot(1), Time(0), SessionId(1), "client/ada", &mut events);
+        counters.apply(&mut context, command)
     }
 
     fn incr(name: &str, by: u64) -> Command {

@@ -383,8 +383,8 @@ fn run_all(replica: &mut Replica<Sum>, orders: &[Order]) -> Vec<AppliedBatch> {
     for order in orders {
         let Order::Propose(_, proposal) = order else { continue };
         let slot = replica.applied().next();
-        let value = proposal.clone().stamped(Time(0));
-        let Applied { origin, outcomes } = replica.apply(slot, &value);
+        let value = proposal.clone().stamped(Time(0), Ballot::ZERO);
+        let Applied { origin, outcomes, .. } = replica.apply(slot, &value);
         applied.push(AppliedBatch { origin: origin.unwrap(), outcomes });
     }
     applied

@@ -147,6 +147,20 @@ pub enum OpenError {
         /// The newest known version.
         known: u64,
     },
+    /// An older version of this program wrote it, in another form.
+    #[error(
+        "{} has format version {found}, this program reads version {known} alone: use the program \
+         that wrote it",
+        path.display()
+    )]
+    OlderFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+        /// The known version.
+        known: u64,
+    },
     /// A segment is not there.
     #[error(
         "{} is missing, which the log needs. Nothing was changed. Put the file back if you have \

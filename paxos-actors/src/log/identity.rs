@@ -14,7 +14,7 @@ use super::snapshots::SNAPSHOTS;
 
 const NAME: &str = "identity.json";
 const UNFINISHED: &str = "identity.tmp";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// The first segment needs to hold little: the first start may roll over to one of full size.
 const FIRST_SEGMENT: u64 = 4096;
@@ -104,8 +104,11 @@ fn parse(path: PathBuf, text: &[u8]) -> Result<DataIdentity, OpenError> {
     if format > VERSION {
         return Err(OpenError::NewerFormat { path, found: format, known: VERSION });
     }
+    if format < VERSION {
+        return Err(OpenError::OlderFormat { path, found: format, known: VERSION });
+    }
     let sheet: Sheet = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
-    if sheet.format != VERSION || sheet.crc32c != crc(&sheet.identity) {
+    if sheet.crc32c != crc(&sheet.identity) {
         return Err(damaged("its checksum is wrong".to_owned()));
     }
     Ok(sheet.identity)

@@ -19,7 +19,7 @@ const COMING: &str = "coming.tmp";
 
 /// Bytes before the state: magic and version, the slot, the length of the state, the checksum.
 const HEADER: usize = 32;
-const MAGIC: [u8; 8] = *b"paxsnap\x01";
+const MAGIC: [u8; 8] = *b"paxsnap\x02";
 const CRC: std::ops::Range<usize> = 24..28;
 
 /// Written, and synced, in pieces of this many bytes.

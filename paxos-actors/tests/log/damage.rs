@@ -138,7 +138,12 @@ fn an_identity_with_any_bit_flipped_is_refused_or_the_same() {
             disk.flip("identity.json", offset, bit);
             // `open` compares what is read with what was written.
             match Machine::with(disk).open() {
-                Ok(_) | Err(OpenError::DamagedIdentity { .. } | OpenError::NewerFormat { .. }) => {}
+                Ok(_)
+                | Err(
+                    OpenError::DamagedIdentity { .. }
+                    | OpenError::NewerFormat { .. }
+                    | OpenError::OlderFormat { .. },
+                ) => {}
                 Err(other) => panic!("bit {bit} of byte {offset}: {other}"),
             }
         }
@@ -305,14 +310,19 @@ fn disk15_foreign_data_and_garbage_are_refused_by_name() {
 }
 
 #[test]
-fn disk15_a_newer_format_is_refused_by_name() {
+fn disk15_another_format_is_refused_by_name() {
     let machine = Machine::new();
-    machine.change("identity.json", |bytes| {
-        let text = String::from_utf8(bytes.clone()).unwrap();
-        *bytes = text.replace("\"format\": 1", "\"format\": 7").into_bytes();
-    });
-    let newer = machine.open().err().unwrap();
-    assert!(matches!(newer, OpenError::NewerFormat { found: 7, known: 1, .. }), "{newer}");
+    let other = |from: &str, to: &str| {
+        machine.change("identity.json", |bytes| {
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            *bytes = text.replace(from, to).into_bytes();
+        });
+        machine.open().err().unwrap()
+    };
+    let newer = other("\"format\": 2", "\"format\": 7");
+    assert!(matches!(newer, OpenError::NewerFormat { found: 7, known: 2, .. }), "{newer}");
+    let older = other("\"format\": 7", "\"format\": 1");
+    assert!(matches!(older, OpenError::OlderFormat { found: 1, known: 2, .. }), "{older}");
 }
 
 #[test]

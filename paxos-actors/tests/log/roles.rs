@@ -20,7 +20,11 @@ fn of(node: u64, round: u64) -> Ballot {
 }
 
 fn value(text: &'static str) -> Value {
-    Value::Commands(Batch { stamp: Time(1), bytes: text.as_bytes().into() })
+    Value::Commands(Batch {
+        stamp: Time(1),
+        by: paxos_core::Ballot::ZERO,
+        bytes: text.as_bytes().into(),
+    })
 }
 
 fn recover(recovered: &Recovered) -> Acceptor {
@@ -170,7 +174,11 @@ fn command(slot: u64) -> Value {
         identities: vec!["client/ada".to_owned()],
         entries: vec![Entry { identity: 0, operation }],
     };
-    Value::Commands(Batch { stamp: Time(slot), bytes: commands.encode() })
+    Value::Commands(Batch {
+        stamp: Time(slot),
+        by: paxos_core::Ballot::ZERO,
+        bytes: commands.encode(),
+    })
 }
 
 /// Applies what a learner hands out.

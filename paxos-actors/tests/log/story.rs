@@ -106,7 +106,7 @@ pub fn promised(round: u64) -> Record {
 
 pub fn accepted(slot: u64, round: u64, text: &str) -> Record {
     let bytes = Bytes::copy_from_slice(text.as_bytes());
-    let value = Value::Commands(Batch { stamp: Time(slot), bytes });
+    let value = Value::Commands(Batch { stamp: Time(slot), by: paxos_core::Ballot::ZERO, bytes });
     Record::Accepted { slot: Slot(slot), ballot: ballot(round), value }
 }
 

@@ -176,7 +176,11 @@ fn b7_two_nodes_of_one_id_raise_an_alarm_and_decide_nothing() {
     assert_eq!(cluster.alarms(2), 0);
     // The other n1 is in the same run, and so at the same ballot.
     let ballot = cluster.ballot(1).unwrap();
-    let value = Value::Commands(Batch { stamp: Time(0), bytes: b"y".as_slice().into() });
+    let value = Value::Commands(Batch {
+        stamp: Time(0),
+        by: paxos_core::Ballot::ZERO,
+        bytes: b"y".as_slice().into(),
+    });
     let twin = AcceptorMessage::Accept { ballot, slot: Slot(1), value };
     cluster.inject(1, 2, Message::Acceptor(twin));
     cluster.deliver("n1 -> n2 accept 1.n1.1 #1 'y'");

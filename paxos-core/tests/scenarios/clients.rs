@@ -23,7 +23,11 @@ fn cli6_what_fits_into_a_command_can_be_passed_on() {
     // A value larger than a page is a page: nothing that was accepted is ever too large to report.
     let mut log = Recovered::default();
     for slot in 1..=3 {
-        let value = Value::Commands(Batch { stamp: Time(0), bytes: bytes.clone() });
+        let value = Value::Commands(Batch {
+            stamp: Time(0),
+            by: paxos_core::Ballot::ZERO,
+            bytes: bytes.clone(),
+        });
         let ballot = Ballot { round: 1, node: NodeId(1), incarnation: 1 };
         log.absorb(Record::Accepted { slot: Slot(slot), ballot, value });
     }
@@ -58,7 +62,8 @@ fn apply(replica: &mut Replica<Sum>, identity: &str, operation: Operation) -> Ou
         identities: vec![identity.to_owned()],
         entries: vec![Entry { identity: 0, operation }],
     };
-    let batch = Batch { stamp: Time(slot.0), bytes: commands.encode() };
+    let batch =
+        Batch { stamp: Time(slot.0), by: paxos_core::Ballot::ZERO, bytes: commands.encode() };
     replica.apply(slot, &Value::Commands(batch)).outcomes.remove(0)
 }
 

@@ -84,7 +84,7 @@ impl<'a> Words<'a> {
         let text = word.strip_prefix('\'').and_then(|word| word.strip_suffix('\''));
         let text = text.unwrap_or_else(|| panic!("{word} is not a value, in: {}", self.line));
         let bytes = Bytes::copy_from_slice(text.as_bytes());
-        Value::Commands(Batch { stamp: Time(0), bytes })
+        Value::Commands(Batch { stamp: Time(0), by: paxos_core::Ballot::ZERO, bytes })
     }
 
     fn maybe<T>(&mut self, word: &str, read: impl Fn(&mut Self) -> T) -> Option<T> {
@@ -280,6 +280,10 @@ impl<'a> Words<'a> {
                 let next = self.slot();
                 let clock = self.maybe("clock", Self::time).unwrap_or_default();
                 Inside::Advanced { next, configurations: configurations.clone(), clock }
+            }
+            "due" => {
+                self.skip("behind");
+                Inside::Due { applied: self.slot(), at: self.maybe("at", Self::time) }
             }
             "behind" => {
                 let peer = self.node();

@@ -167,7 +167,8 @@ impl Stub {
                     entries: vec![Entry { identity: 0, operation }],
                 };
                 let bytes = commands.encode();
-                let value = Value::Commands(Batch { stamp: Time(1), bytes });
+                let value =
+                    Value::Commands(Batch { stamp: Time(1), by: paxos_core::Ballot::ZERO, bytes });
                 let mut replica = self.replica.lock().unwrap();
                 let slot = replica.applied().next();
                 let mut applied = replica.apply(slot, &value);

@@ -118,6 +118,14 @@ pub(super) const CANARIES: &[Canary] = &[
         how: Seeds(usual),
         plant: accepts_are_sent_once,
     },
+    Canary {
+        id: "idle-leaders-propose-nothing",
+        against: Against::Progress,
+        rule: "what is due happens although nobody proposes anything",
+        source: "CLI2",
+        how: Seeds(waiting),
+        plant: idle_leaders_propose_nothing,
+    },
 ];
 
 /// The promise in an input.
@@ -349,4 +357,17 @@ fn leaves_gaps() -> Box<dyn Plant> {
 
 fn accepts_are_sent_once() -> Box<dyn Plant> {
     accepts(|repeats, _, _, _| !repeats)
+}
+
+/// The usual plan, in which something is due at the end.
+fn waiting(plan: Plan) -> Plan {
+    Plan { alarms: true, ..usual(plan) }
+}
+
+fn idle_leaders_propose_nothing() -> Box<dyn Plant> {
+    proposers(|scene, proposer, input, out| {
+        if !matches!(input, Input::Message(_, Message::Inside(Inside::Due { .. }))) {
+            proposer.handle(scene.now, input, out);
+        }
+    })
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use paxos_core::batch::Commands;
 use paxos_core::{
-    Applied, Configurations, NodeId, Operation, Replica, SessionId, Slot, Time, Value,
+    Applied, Ballot, Configurations, NodeId, Operation, Replica, SessionId, Slot, Time, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,7 @@ pub(super) const CANARIES: &[Canary] = &[
 struct State {
     applied: Slot,
     time: Time,
+    led: Ballot,
     sessions: Sessions,
     configurations: Configurations,
     machine: Vec<u8>,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use paxos_actors::log::{Disk, MemoryDisk};
 use paxos_core::sessions::Sessions;
 use paxos_core::{
-    Configurations, Effect, Envelope, Input, Inside, LearnerMessage, Membership, Message, NodeId,
-    Promise, ProposerMessage, Recovered, Role, Slot, Time,
+    Ballot, Configurations, Effect, Envelope, Input, Inside, LearnerMessage, Membership, Message,
+    NodeId, Promise, ProposerMessage, Recovered, Role, Slot, Time,
 };
 use serde_json::json;
 
@@ -196,7 +196,7 @@ impl Plant for Restores {
 }
 
 /// A snapshot as it is encoded.
-type Parts = (Slot, Time, Sessions, Configurations, Vec<u8>);
+type Parts = (Slot, Time, Ballot, Sessions, Configurations, Vec<u8>);
 
 fn rewritten(state: &mut Vec<u8>, change: impl FnOnce(&mut Parts)) {
     let mut parts: Parts = postcard::from_bytes(state).expect("a snapshot has these parts");
@@ -205,7 +205,7 @@ fn rewritten(state: &mut Vec<u8>, change: impl FnOnce(&mut Parts)) {
 }
 
 fn without_sessions(state: &mut Vec<u8>) {
-    rewritten(state, |parts| parts.2 = Sessions::default());
+    rewritten(state, |parts| parts.3 = Sessions::default());
 }
 
 fn without_memberships(state: &mut Vec<u8>) {
@@ -213,7 +213,7 @@ fn without_memberships(state: &mut Vec<u8>) {
         // Who restarts knows the membership that it was formatted with.
         let voters = (1..=3).map(|id| (NodeId(id), format!("n{id}:1")));
         let membership = Membership::of_voters(voters).expect("three voters have quorums");
-        parts.3 = Configurations::genesis(membership.with_alpha(parts.3.alpha()).expect("known"));
+        parts.4 = Configurations::genesis(membership.with_alpha(parts.4.alpha()).expect("known"));
     });
 }
 

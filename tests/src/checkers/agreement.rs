@@ -81,7 +81,11 @@ mod tests {
     use super::*;
 
     fn accepted(round: u64, value: &'static [u8]) -> Record {
-        let batch = paxos_core::Batch { stamp: paxos_core::Time(0), bytes: value.into() };
+        let batch = paxos_core::Batch {
+            stamp: paxos_core::Time(0),
+            by: paxos_core::Ballot::ZERO,
+            bytes: value.into(),
+        };
         let ballot = Ballot { round, node: NodeId(1), incarnation: 1 };
         Record::Accepted { slot: Slot(1), ballot, value: Value::Commands(batch) }
     }

@@ -63,6 +63,8 @@ impl Replication {
         }
         *last = slot;
         let sent = match value {
+            // A leader makes it by itself, for its stamp.
+            Value::Commands(batch) if batch.bytes.is_empty() => return Ok(()),
             Value::Commands(batch) => hash(&&batch.bytes[..]),
             Value::Reconfigure(change) => hash(change),
             Value::Noop => return Ok(()),
@@ -101,8 +103,13 @@ mod tests {
         assert!(checker.applies(N, Slot(3), &Value::Noop).is_err());
         let mut checker = Replication::default();
         checker.submitted(&Proposal::Commands(b"x".as_slice().into()));
-        let batch =
-            |bytes: &'static [u8]| Value::Commands(Batch { stamp: Time(0), bytes: bytes.into() });
+        let batch = |bytes: &'static [u8]| {
+            Value::Commands(Batch {
+                stamp: Time(0),
+                by: paxos_core::Ballot::ZERO,
+                bytes: bytes.into(),
+            })
+        };
         assert!(checker.applies(N, Slot(1), &batch(b"x")).is_ok());
         assert!(checker.applies(N, Slot(1), &batch(b"x")).is_err(), "twice");
         assert!(checker.applies(N, Slot(2), &batch(b"y")).is_err(), "never sent");

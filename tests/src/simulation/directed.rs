@@ -9,7 +9,7 @@ use std::time::Duration;
 use paxos_core::membership::MembershipError;
 use paxos_core::{Envelope, Membership, NodeId, Random, ReadLevel, Replica, Time};
 
-use super::client::{Client, Present, Wish};
+use super::client::{Client, Present, Sum, Wish};
 use super::events::Event;
 use super::plan::{Faults, Plan, Settings};
 use super::plant::Sound;
@@ -57,6 +57,7 @@ impl Cluster {
             roles_change: true,
             troubles: BTreeMap::new(),
             faults_for: Duration::from_secs(1 << 30),
+            alarms: false,
             settings: Settings::default(),
             ..plan.with_window(64).of_voters(voters).with_lease(LEASE, 50_000)
         };
@@ -301,6 +302,11 @@ impl Cluster {
         running.replica = Replica::restore(&state).expect("another number is a state too");
     }
 
+    /// Clients want nothing more, once they have the answers that they wait for.
+    pub fn rest(&mut self) {
+        self.world.clients.iter_mut().for_each(|client| client.left = client.left.min(1));
+    }
+
     /// Everything is healed, everybody runs; every client gets its last answer, and all nodes must
     /// agree.
     ///
@@ -317,7 +323,7 @@ impl Cluster {
                 self.restart(node);
             }
         }
-        self.world.clients.iter_mut().for_each(|client| client.left = client.left.min(1));
+        self.rest();
         self.run_until("everybody is answered and level", PROGRESS_WITHIN, |cluster| {
             cluster.world.is_done()
         });
@@ -325,6 +331,27 @@ impl Cluster {
     }
 
     // What the story may ask.
+
+    /// Replicated time, as a running node has applied it.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn time_of(&self, node: u64) -> Time {
+        self.replica(node).time()
+    }
+
+    /// How many sessions are open by the state of a running node.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn sessions(&self, node: u64) -> usize {
+        self.replica(node).sessions()
+    }
+
+    fn replica(&self, node: u64) -> &Replica<Sum> {
+        let running = self.world.running.get(&NodeId(node));
+        &running.expect("who is asked runs").replica
+    }
 
     /// The node that leads by its own word, under the highest ballot.
     pub fn leader(&self) -> Option<u64> {

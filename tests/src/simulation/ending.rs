@@ -1,6 +1,7 @@
 //! What is measured on the way, and when and how a run ends.
 
 use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 use paxos_core::{NodeId, Time};
 
@@ -34,13 +35,15 @@ impl World<'_> {
         self.clients.iter().all(|client| client.left == 0)
             && self.hosts.values().all(there)
             && nexts.all(|next| Some(next) == first)
+            && (!self.plan.alarms || self.running.values().all(is_idle))
     }
 
     pub(super) fn stuck(&self) -> String {
         let node = |(node, running): (&NodeId, &Running)| {
             let status = running.status();
             let leader = status.leader.map_or("nobody".to_owned(), |ballot| ballot.to_string());
-            format!("{node} at {} hears {leader}", status.chosen)
+            let due = running.replica.due().map(|due| format!(", due at {due}"));
+            format!("{node} at {} hears {leader}{}", status.chosen, due.unwrap_or_default())
         };
         let nodes: Vec<_> = self.running.iter().map(node).collect();
         let left = self.clients.iter().fold(0u64, |sum, client| sum.saturating_add(client.left));
@@ -83,4 +86,13 @@ impl World<'_> {
             lasted: self.now.since(Time(0)),
         })
     }
+}
+
+/// What is due so much later need not have happened when a run ends.
+const DUE_WITHIN: Duration = Duration::from_secs(3600);
+
+/// Whether nothing is due that would happen by itself soon.
+fn is_idle(running: &Running) -> bool {
+    let soon = running.replica.time().after(DUE_WITHIN);
+    running.replica.due().is_none_or(|due| due > soon)
 }

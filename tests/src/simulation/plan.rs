@@ -40,6 +40,8 @@ pub struct Plan {
     pub roles_change: bool,
     /// Clocks run at rates between half and one and a half.
     pub drift: bool,
+    /// Proposers are told what is due; all of it must have happened when the run ends.
+    pub alarms: bool,
     /// Faults are on for this long; then the world is healed.
     pub faults_for: Duration,
     /// What every node is set to.
@@ -221,6 +223,7 @@ impl Plan {
             reordering: rate(random, 150),
             sync: Duration::from_micros(100 + random.below(20_000)),
             drift,
+            alarms: operations.is_multiple_of(2),
             roles_change: troubles.contains_key(&Trouble::Change),
             troubles,
             faults_for,

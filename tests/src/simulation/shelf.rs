@@ -52,6 +52,16 @@ impl World<'_> {
         self.tell_inside(node, Inside::Stored { snapshots });
     }
 
+    /// The proposer of a node hears when something in its replica is due, if that is news.
+    pub(super) fn tell_due(&mut self, node: NodeId) {
+        let Some(running) = self.running.get_mut(&node).filter(|_| self.plan.alarms) else {
+            return;
+        };
+        if let Some(due) = running.replica.tell_due() {
+            self.tell_inside(node, due);
+        }
+    }
+
     fn tell_inside(&mut self, node: NodeId, inside: Inside) {
         let delay = self.upto(Duration::from_micros(50));
         let message = Message::Inside(inside);
@@ -127,6 +137,7 @@ impl World<'_> {
         running.replica = replica;
         self.restored += 1;
         running.backlog.restored();
+        self.tell_due(node);
         self.answer_reads(node);
         Ok(())
     }

@@ -252,6 +252,7 @@ impl World<'_> {
         if due {
             self.plan_snapshot(node);
         }
+        self.tell_due(node);
         self.input(node, RoleKind::Leadership, Input::Timeout)
     }
 

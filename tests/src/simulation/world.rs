@@ -521,7 +521,7 @@ impl<'a> World<'a> {
         self.agreement.applied(node, slot, value)?;
         self.replication.applies(node, slot, value)?;
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
-        let Applied { origin, outcomes } =
+        let Applied { origin, outcomes, events: _ } =
             self.plant.apply(node, &mut running.replica, slot, value);
         running.backlog.add(slot, value, running.replica.configurations());
         let due = running.is_snapshot_due();
@@ -531,6 +531,7 @@ impl<'a> World<'a> {
         if due {
             self.plan_snapshot(node);
         }
+        self.tell_due(node);
         self.answer_reads(node);
         let (Some(origin), [outcome]) = (origin, outcomes.as_slice()) else { return Ok(()) };
         let (id, _) = Client::of_ticket(origin.number);

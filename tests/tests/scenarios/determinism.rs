@@ -24,7 +24,7 @@ impl StateMachine for Forgetful {
     type Query = ();
     type Answer = u64;
 
-    fn apply(&mut self, _: &Context<'_>, word: u64) {
+    fn apply(&mut self, _: &mut Context<'_>, word: u64) {
         self.words.insert(word, word * word);
         if self.words.len() > 8 {
             let first = self.words.keys().next().copied();
@@ -49,7 +49,11 @@ fn batch(slot: u64, operation: Operation) -> Value {
         identities: vec!["client/ada".to_owned()],
         entries: vec![Entry { identity: 0, operation }],
     };
-    Value::Commands(Batch { stamp: Time(slot), bytes: commands.encode() })
+    Value::Commands(Batch {
+        stamp: Time(slot),
+        by: paxos_core::Ballot::ZERO,
+        bytes: commands.encode(),
+    })
 }
 
 #[test]
