@@ -34,13 +34,14 @@ impl HandOver {
     /// Whether the sender of a heartbeat may lead next, and knows everything that this leadership
     /// has had chosen.
     pub fn suits(&self, from: NodeId, heartbeat: &Heartbeat, membership: &Membership) -> bool {
-        may_lead(from, self.to, membership)
+        heartbeat.campaigns
+            && may_lead(from, self.ballot.node, self.to, membership)
             && self.drained.is_some_and(|next| heartbeat.next >= next)
     }
 
     /// Why nothing came of it.
     pub fn failure(&self) -> String {
-        let who = self.to.map_or("no other voter".to_owned(), |to| to.to_string());
+        let who = self.to.map_or("no other node".to_owned(), |to| to.to_string());
         match self.drained {
             None => "what was in flight was not chosen in time".to_owned(),
             Some(next) if self.to.is_some() => format!("{who} was not level with {next} in time"),
@@ -49,11 +50,24 @@ impl HandOver {
     }
 }
 
-/// Whether a node may lead next: it is the one that was named, or a voter if none was.
-pub(crate) fn may_lead(node: NodeId, to: Option<NodeId>, membership: &Membership) -> bool {
-    let role = membership.members.get(&node).map(|member| member.role);
-    role.is_some_and(|role| match to {
-        Some(to) => to == node && role.learns(),
-        None => role.learns() && role.accepts(),
-    })
+/// Who may lead after a node if nobody is named: the other voters, or, where there are none, the
+/// other learners.
+pub fn heirs(membership: &Membership, leader: NodeId) -> Vec<NodeId> {
+    let others: Vec<_> = membership.learners().filter(|node| *node != leader).collect();
+    let voters: Vec<_> =
+        others.iter().copied().filter(|node| membership.quorums.contains(*node)).collect();
+    if voters.is_empty() { others } else { voters }
+}
+
+/// Whether a node may lead next: it is the one that was named, or an heir if none was.
+pub(crate) fn may_lead(
+    node: NodeId,
+    leader: NodeId,
+    to: Option<NodeId>,
+    membership: &Membership,
+) -> bool {
+    match to {
+        Some(to) => to == node && membership.lets_lead(node),
+        None => heirs(membership, leader).contains(&node),
+    }
 }

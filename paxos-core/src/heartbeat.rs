@@ -141,6 +141,7 @@ impl HeartbeatPolicy {
             hears: self.leader(),
             next: self.view.next(),
             saved: self.saved,
+            campaigns: self.options.campaigns,
         };
         for peer in self.view.others(now) {
             out.heartbeat(peer, heartbeat.clone());
@@ -231,7 +232,10 @@ impl HeartbeatPolicy {
     fn hand_over(&mut self, now: Time, to: Option<NodeId>, out: &mut Outbox<'_>) {
         let Stage::Leading(ballot) = self.stage else { return };
         let others = self.view.others(now);
-        let willing = |node: &NodeId| handover::may_lead(*node, to, self.view.membership());
+        let willing = |node: &NodeId| {
+            self.view.campaigns(*node)
+                && handover::may_lead(*node, self.me, to, self.view.membership())
+        };
         if self.handing.is_none() && others.iter().any(willing) {
             self.handing = Some(HandOver::new(ballot, to, now, self.options.hand_over));
             out.yield_until(ballot, now.after(self.options.hand_over));
@@ -321,7 +325,8 @@ impl Leadership for HeartbeatPolicy {
         match event {
             Event::Heard(from, heartbeat) => self.heard(now, from, &heartbeat, out),
             Event::Succeed(ballot) => {
-                if self.stage == Stage::Following && ballot >= self.floor {
+                let able = self.options.campaigns && self.stage == Stage::Following;
+                if able && ballot >= self.floor {
                     self.stage = Stage::Campaigning;
                     out.campaign(Some(ballot));
                 }

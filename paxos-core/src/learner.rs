@@ -147,6 +147,12 @@ impl Learner {
         }
     }
 
+    /// The same with or without an acceptor beside it.
+    pub fn beside_acceptor(mut self, beside_acceptor: bool) -> Self {
+        self.options.beside_acceptor = beside_acceptor;
+        self
+    }
+
     /// A learner that knows nothing yet.
     pub fn new(me: NodeId, genesis: Configurations) -> Self {
         let restored = Restored::nothing(genesis);
@@ -454,17 +460,11 @@ impl Learner {
         }
     }
 
-    /// Whether enough replicas of a membership have every slot below in a snapshot: as many as it
-    /// asks for, and so many that no phase 1 quorum is without one. Who cuts, or is removed, has a
-    /// value no more; if then disks are lost, but not so many that the cluster would stop, somebody
-    /// must have it.
+    /// Whether enough replicas of a membership have every slot below in a snapshot.
     fn is_held(&self, membership: &Membership, below: Slot) -> bool {
-        let holds = |node: &NodeId| self.saved.get(node).is_some_and(|saved| *saved >= below);
-        let holders: Vec<_> = membership.learners().filter(holds).collect();
-        let acceptors = membership.quorums.acceptors();
-        let without: Vec<_> = acceptors.filter(|node| !holders.contains(node)).collect();
-        holders.len() as u64 >= membership.snapshot_replicas
-            && !membership.quorums.is_phase1(&without)
+        let holds = |(_, saved): &(&NodeId, &Slot)| **saved >= below;
+        let holders: Vec<_> = self.saved.iter().filter(holds).map(|(node, _)| *node).collect();
+        membership.is_held_by(&holders)
     }
 
     fn knows(&mut self, peer: NodeId, next: Slot) {

@@ -38,7 +38,7 @@ pub struct Membership {
     /// How long clients' sessions are kept.
     pub sessions: SessionLimits,
     /// Replicas that must hold a synced snapshot, at least, before an acceptor without a state
-    /// machine cuts; and always so many that each phase 1 quorum has one of them.
+    /// machine cuts; and always so many as [`Membership::is_held_by`] says.
     pub snapshot_replicas: u64,
 }
 
@@ -145,11 +145,20 @@ pub enum ChangeError {
     #[error("the quorums must be made of exactly the members that accept")]
     Acceptors,
     /// Nobody could lead.
-    #[error("a cluster needs a voter: nobody else could lead it")]
-    NoVoter,
+    #[error("a cluster needs a voter or a learner: nobody else keeps the state, or could lead")]
+    NobodyLeads,
     /// It has too many members.
     #[error("a cluster has at most {MEMBERS_MAX} members")]
     TooMany,
+    /// A witness would have to keep the state, or who keeps it to forget it.
+    #[error(
+        "{node} cannot change between witness and keeping the state: add a node with the role that \
+         is needed, and remove this one"
+    )]
+    KeepsState {
+        /// The member.
+        node: NodeId,
+    },
 }
 
 /// The most members that a cluster can have.
@@ -274,8 +283,15 @@ impl Membership {
         if !acceptors.eq(self.quorums.acceptors()) {
             return Err(ChangeError::Acceptors);
         }
-        if !self.members.values().any(|member| member.role == MemberRole::Voter) {
-            return Err(ChangeError::NoVoter);
+        if self.learners().next().is_none() {
+            return Err(ChangeError::NobodyLeads);
+        }
+        let learned = |node: &NodeId| base.members.get(node).map(|member| member.role.learns());
+        let changes = |(node, member): &(&NodeId, &Member)| {
+            learned(node).is_some_and(|learned| learned != member.role.learns())
+        };
+        if let Some((node, _)) = self.members.iter().find(changes) {
+            return Err(ChangeError::KeepsState { node: *node });
         }
         if self.members.len() > MEMBERS_MAX {
             return Err(ChangeError::TooMany);
@@ -292,6 +308,48 @@ impl Membership {
     /// Members that keep the chosen values, in order.
     pub fn learners(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.members.iter().filter(|(_, member)| member.role.learns()).map(|(node, _)| *node)
+    }
+
+    /// Whether snapshots of these replicas are enough for somebody to forget what they cover: an
+    /// acceptor without a replica, or a node that was removed. If then disks are lost, but not so
+    /// many that the cluster would stop, one of the snapshots must be left.
+    ///
+    /// That is so if every phase 1 quorum has one of them. Where the acceptors that are replicas
+    /// too are so few that even all of them leave a phase 1 quorum out, as where all acceptors are
+    /// witnesses, losses of acceptors and of replicas have nothing to do with each other: as many
+    /// replicas may be lost as acceptors, and so many and one more must have a snapshot. A
+    /// membership with fewer replicas than that never forgets anything.
+    pub fn is_held_by(&self, replicas: &[NodeId]) -> bool {
+        let holders: Vec<_> = self.learners().filter(|node| replicas.contains(node)).collect();
+        let enough = match self.replicas_meet_quorums() {
+            true => self.meet_quorums(&holders),
+            false => holders.len() > self.quorums.expendable(),
+        };
+        enough && holders.len() as u64 >= self.snapshot_replicas
+    }
+
+    /// Whether snapshots of all replicas would be enough: see [`Membership::is_held_by`]. Where
+    /// they are not, witnesses keep their whole log, and no removal is ever done.
+    pub fn can_be_held(&self) -> bool {
+        self.is_held_by(&self.learners().collect::<Vec<_>>())
+    }
+
+    /// How many replicas must have a snapshot, at least, where acceptors that are replicas too are
+    /// not enough; `None`: they are.
+    pub fn replicas_needed(&self) -> Option<u64> {
+        let needed = (self.quorums.expendable() as u64 + 1).max(self.snapshot_replicas);
+        (!self.replicas_meet_quorums()).then_some(needed)
+    }
+
+    fn replicas_meet_quorums(&self) -> bool {
+        self.meet_quorums(&self.learners().collect::<Vec<_>>())
+    }
+
+    /// Whether every phase 1 quorum has one of these nodes.
+    fn meet_quorums(&self, nodes: &[NodeId]) -> bool {
+        let others: Vec<_> =
+            self.quorums.acceptors().filter(|node| !nodes.contains(node)).collect();
+        !self.quorums.is_phase1(&others)
     }
 }
 
@@ -433,16 +491,60 @@ mod tests {
         assert_eq!(void(Membership { alpha: 9, ..three() }), ChangeError::Agreements);
         let two = Quorums::majority([NodeId(1), NodeId(2)]).unwrap();
         assert_eq!(void(Membership { quorums: two, ..three() }), ChangeError::Acceptors);
-        let mut idle = three();
+        let mut idle = three().added(MemberRole::Witness, "n4:1".to_owned()).unwrap();
         for node in 1..=3 {
-            idle = idle.with_role(NodeId(node), MemberRole::Witness).unwrap();
+            idle = idle.without(NodeId(node)).unwrap();
         }
-        assert_eq!(void(idle), ChangeError::NoVoter);
+        assert_eq!(void(idle), ChangeError::NobodyLeads);
+        let forgets = three().with_role(NodeId(2), MemberRole::Witness).unwrap();
+        assert_eq!(void(forgets), ChangeError::KeepsState { node: NodeId(2) });
         let mut crowd = three();
         for node in 4..=MEMBERS_MAX + 1 {
             crowd = crowd.added(MemberRole::Learner, format!("n{node}:1")).unwrap();
         }
         assert_eq!(void(crowd), ChangeError::TooMany);
+    }
+
+    /// Members with these roles, by majorities.
+    fn of_roles(roles: &[MemberRole]) -> Membership {
+        let members: BTreeMap<_, _> = (1..)
+            .map(NodeId)
+            .zip(roles.iter().map(|role| Member { role: *role, address: String::new() }))
+            .collect();
+        let accepts = |(node, member): (&NodeId, &Member)| member.role.accepts().then_some(*node);
+        let quorums = Quorums::majority(members.iter().filter_map(accepts)).unwrap();
+        Membership { members, quorums, ..three() }
+    }
+
+    #[test]
+    fn a_cluster_without_a_voter_lives_if_somebody_accepts_and_somebody_learns() {
+        use MemberRole::{Learner, Witness};
+        let genesis = Configurations::genesis(of_roles(&[Witness, Witness, Witness, Learner]));
+        let next = genesis.newest().1.clone();
+        let next = Membership { next_id: NodeId(5), ..next };
+        let next = next.added(Learner, "n5:1".to_owned());
+        assert!(genesis.changed(Slot(1), &change(1, next)).is_ok());
+    }
+
+    #[test]
+    fn so_many_replicas_hold_what_is_forgotten_that_one_is_left_whatever_is_lost() {
+        use MemberRole::{Learner, Voter, Witness};
+        let held = |membership: &Membership, holders: &[u64]| {
+            membership.is_held_by(&holders.iter().copied().map(NodeId).collect::<Vec<_>>())
+        };
+        let mixed = of_roles(&[Voter, Voter, Witness, Learner]);
+        assert!(held(&mixed, &[1, 2]) && !held(&mixed, &[1, 4]), "nodes 2 and 3 are a quorum");
+        assert!(mixed.can_be_held() && mixed.replicas_needed().is_none());
+
+        let apart = of_roles(&[Witness, Witness, Witness, Learner, Learner, Learner]);
+        assert!(!held(&apart, &[4]) && held(&apart, &[4, 6]) && !held(&apart, &[1, 2, 4]));
+        assert_eq!(apart.replicas_needed(), Some(2));
+        assert!(!held(&Membership { snapshot_replicas: 3, ..apart }, &[4, 6]));
+
+        let few = of_roles(&[Voter, Voter, Witness, Witness, Witness]);
+        assert!(!few.can_be_held(), "three witnesses are a quorum, and two replicas may be lost");
+        assert_eq!(few.replicas_needed(), Some(3));
+        assert!(of_roles(&[Voter, Voter, Witness, Witness, Witness, Learner]).can_be_held());
     }
 
     #[test]

@@ -191,6 +191,8 @@ pub struct Heartbeat {
     pub next: Slot,
     /// The first slot that the sender's newest synced snapshot does not cover; 0: it has none.
     pub saved: Slot,
+    /// Whether the sender could lead: its process hosts a proposer.
+    pub campaigns: bool,
 }
 
 /// What an archive hears from other nodes.
@@ -517,6 +519,7 @@ mod tests {
             hears: None,
             next: slot,
             saved: Slot(0),
+            campaigns: true,
         };
         let snapshot = Manifest { upto: slot, bytes: 1, crc32c: 0 };
         let piece = ArchiveMessage::Piece { snapshot, offset: 0, bytes: Bytes::new() };

@@ -179,6 +179,19 @@ impl Quorums {
         self.phase2
     }
 
+    /// How many acceptors may be lost at most so that a phase 1 quorum is left. The lightest go
+    /// first: whoever they are that are lost, with more of them gone no phase 1 quorum is left.
+    pub fn expendable(&self) -> usize {
+        let mut weights: Vec<_> = self.weights.values().copied().collect();
+        weights.sort_unstable();
+        let mut left: u64 = weights.iter().sum();
+        let stays = |weight: &u64| {
+            left -= weight;
+            left >= self.phase1
+        };
+        weights.into_iter().take_while(stays).count()
+    }
+
     /// The weight of these nodes together.
     pub fn weight<'a>(&self, nodes: impl IntoIterator<Item = &'a NodeId>) -> u64 {
         nodes.into_iter().filter_map(|node| self.weights.get(node)).sum()
@@ -238,6 +251,18 @@ mod tests {
         assert!(serde_json::from_str::<Quorums>(sound).is_ok());
         let split = r#"{"weights":{"1":1,"2":1,"3":1},"phase1":1,"phase2":2}"#;
         assert!(serde_json::from_str::<Quorums>(split).is_err());
+    }
+
+    #[test]
+    fn so_many_can_be_lost_that_a_quorum_is_left_be_they_the_lightest() {
+        let expendable = |quorums: Result<Quorums, _>| quorums.unwrap().expendable();
+        for (n, most) in [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2)] {
+            assert_eq!(expendable(Quorums::majority(nodes(n))), most, "of {n}");
+        }
+        assert_eq!(expendable(Quorums::flexible(nodes(5), 2, 4)), 3);
+        assert_eq!(expendable(Quorums::flexible(nodes(5), 4, 2)), 1);
+        let weights = BTreeMap::from([(NodeId(1), 3), (NodeId(2), 1), (NodeId(3), 1)]);
+        assert_eq!(expendable(Quorums::weighted(weights, 3, 3)), 2, "the heavy one is left");
     }
 
     #[test]

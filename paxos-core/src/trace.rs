@@ -135,10 +135,11 @@ impl Display for LeadershipMessage {
 
 impl Display for Heartbeat {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Heartbeat { incarnation, sequence, sent: _, leading, hears, next, saved } = self;
+        let Heartbeat { incarnation, sequence, leading, hears, next, saved, campaigns, .. } = self;
         write!(f, "heartbeat {sequence} of run {incarnation}{}", Maybe(" leading", *leading))?;
         write!(f, " hears {} next {next}", hears.unwrap_or_default())?;
-        write!(f, "{}", Maybe(" saved", Some(saved).filter(|saved| **saved > Slot(0))))
+        write!(f, "{}", Maybe(" saved", Some(saved).filter(|saved| **saved > Slot(0))))?;
+        f.write_str(if *campaigns { "" } else { ", never leads" })
     }
 }
 

@@ -30,6 +30,7 @@ struct Heard {
     at: Time,
     mark: (u64, u64),
     hears_leader: bool,
+    campaigns: bool,
 }
 
 impl View {
@@ -46,8 +47,14 @@ impl View {
         if self.peers.get(&from).is_some_and(|heard| heard.mark >= mark) {
             return false;
         }
-        self.peers.insert(from, Heard { at: now, mark, hears_leader: heartbeat.hears.is_some() });
+        let (hears_leader, campaigns) = (heartbeat.hears.is_some(), heartbeat.campaigns);
+        self.peers.insert(from, Heard { at: now, mark, hears_leader, campaigns });
         true
+    }
+
+    /// Whether a node could lead as far as its process goes: it has not said otherwise.
+    pub fn campaigns(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_none_or(|heard| heard.campaigns)
     }
 
     /// The log has advanced.

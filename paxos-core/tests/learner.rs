@@ -70,7 +70,9 @@ fn fill(learner: &mut Learner, from: u64, first: u64, texts: &[&'static str], up
 fn beat(learner: &mut Learner, now: u64, from: u64, next: u64) -> Vec<Effect> {
     let (incarnation, sequence, sent) = (1, now, Time(now));
     let (leading, hears, next) = (None, None, Slot(next));
-    let heartbeat = Heartbeat { incarnation, sequence, sent, leading, hears, next, saved: Slot(0) };
+    let (saved, campaigns) = (Slot(0), true);
+    let heartbeat =
+        Heartbeat { incarnation, sequence, sent, leading, hears, next, saved, campaigns };
     hear(learner, now, from, Message::Leadership(LeadershipMessage::Heartbeat(heartbeat)))
 }
 
@@ -363,6 +365,7 @@ fn safe(replicas: u64, saved: &[(u64, u64)]) -> Option<Slot> {
             hears: None,
             next: Slot::FIRST,
             saved: Slot(*saved),
+            campaigns: true,
         };
         let message = LeadershipMessage::Heartbeat(heartbeat);
         for effect in hear(&mut learner, 0, *from, Message::Leadership(message)) {

@@ -99,7 +99,17 @@ fn to_leadership() -> impl Strategy<Value = LeadershipMessage> {
             (0, Some(ballot)) => LeadershipMessage::Succeed { ballot },
             _ => {
                 let (sent, saved) = (Time(sequence), next);
-                let beat = Heartbeat { incarnation, sequence, sent, leading, hears, next, saved };
+                let campaigns = !sequence.is_multiple_of(5);
+                let beat = Heartbeat {
+                    incarnation,
+                    sequence,
+                    sent,
+                    leading,
+                    hears,
+                    next,
+                    saved,
+                    campaigns,
+                };
                 LeadershipMessage::Heartbeat(beat)
             }
         },

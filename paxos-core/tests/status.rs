@@ -82,6 +82,7 @@ fn a_leadership_tells_whom_it_hears_and_forgets_who_was_silent_for_the_whole_tim
         hears: leading,
         next: Slot::FIRST,
         saved: Slot(0),
+        campaigns: true,
     };
     let heartbeat = LeadershipMessage::Heartbeat(heartbeat);
     hear(&mut elector, 100, PEER, Message::Leadership(heartbeat));

@@ -124,6 +124,7 @@ fn leadership_messages() -> impl Strategy<Value = Message> {
                     hears,
                     next,
                     saved: Slot(0),
+                    campaigns: true,
                 })
             }
         ),
@@ -241,9 +242,10 @@ fn golden_bytes_of_messages() {
             hears: Some(BALLOT),
             next: Slot(9),
             saved: Slot(0),
+            campaigns: true,
         })),
-        &[3, 0, 7, 1, 0xac, 2, 0, 1, 3, 2, 1, 9, 0],
-        r#"{"Leadership":{"Heartbeat":{"incarnation":7,"sequence":1,"sent":300,"leading":null,"hears":{"round":3,"node":2,"incarnation":1},"next":9,"saved":0}}}"#,
+        &[3, 0, 7, 1, 0xac, 2, 0, 1, 3, 2, 1, 9, 0, 1],
+        r#"{"Leadership":{"Heartbeat":{"incarnation":7,"sequence":1,"sent":300,"leading":null,"hears":{"round":3,"node":2,"incarnation":1},"next":9,"saved":0,"campaigns":true}}}"#,
     );
     let snapshot = Manifest { upto: Slot(9), bytes: 300, crc32c: 5 };
     let bytes = Bytes::from_static(b"hello");

@@ -37,6 +37,7 @@ fn heartbeat(sequence: u64) -> Message {
         hears: None,
         next: Slot(1),
         saved: Slot(0),
+        campaigns: true,
     }))
 }
 

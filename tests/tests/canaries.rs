@@ -90,7 +90,7 @@ fn each_checker_stops_a_canary() {
     ];
     for (id, checker) in quick {
         let canary = Canary::named(id).unwrap();
-        let catch = (0..20).find_map(|seed| canary.run(seed));
+        let catch = (0..100).find_map(|seed| canary.run(seed));
         assert_eq!(catch.map(|catch| catch.checker), Some(checker), "{id}");
     }
 }

@@ -89,6 +89,7 @@ fn b18_a_leader_of_the_past_keeps_nobody_waiting() {
                 hears: Some(old),
                 next: Slot(1),
                 saved: Slot(0),
+                campaigns: true,
             };
             let heartbeat = LeadershipMessage::Heartbeat(heartbeat);
             cluster.inject(1, node, Message::Leadership(heartbeat));

@@ -223,7 +223,17 @@ impl<'a> Words<'a> {
                 self.skip("next");
                 let (sent, next) = (Time(0), self.slot());
                 let saved = self.maybe("saved", Self::slot).unwrap_or_default();
-                let beat = Heartbeat { incarnation, sequence, sent, leading, hears, next, saved };
+                let campaigns = true;
+                let beat = Heartbeat {
+                    incarnation,
+                    sequence,
+                    sent,
+                    leading,
+                    hears,
+                    next,
+                    saved,
+                    campaigns,
+                };
                 LeadershipMessage::Heartbeat(beat)
             }
             "succeed" => LeadershipMessage::Succeed { ballot: self.ballot() },

@@ -35,6 +35,14 @@ pub(super) const CANARIES: &[Canary] = &[
         plant: witness_cuts_at_the_first_snapshot,
     },
     Canary {
+        id: "witness-apart-cuts-at-the-first-snapshot",
+        against: Against::Safety,
+        rule: "where no acceptor is a replica, one more has a snapshot than can be lost",
+        source: "`Membership::is_held_by`",
+        how: Seeds(apart),
+        plant: witness_cuts_at_the_first_snapshot,
+    },
+    Canary {
         id: "promise-without-trim-point",
         against: Against::Safety,
         rule: "a promise says which slots are cut and not reported any more",
@@ -135,6 +143,11 @@ fn with_witnesses(plan: Plan) -> Plan {
     }
     plan.membership.snapshot_replicas = 1;
     plan
+}
+
+/// The same with acceptors that are all witnesses, and three front ends.
+fn apart(plan: Plan) -> Plan {
+    lagging(plan).apart(3, 3)
 }
 
 fn in_small_pages(plan: Plan) -> Plan {

@@ -144,6 +144,7 @@ mod tests {
             hears: leading,
             next,
             saved: Slot(0),
+            campaigns: true,
         };
         let message = Message::Leadership(LeadershipMessage::Heartbeat(heartbeat));
         Envelope { from: N, to: NodeId(2), message }

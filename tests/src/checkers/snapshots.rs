@@ -1,6 +1,7 @@
 //! Nothing is cut before it is saved: the log of a node with a replica is cut below a slot only if
 //! a synced snapshot of that node covers everything below, and that of a node without one only if
-//! enough others have such a snapshot.
+//! enough others have such a snapshot: of every phase 1 quorum one, or, where even all replicas
+//! leave a phase 1 quorum out, one more than there can be acceptors lost.
 
 use std::collections::BTreeMap;
 
@@ -41,11 +42,18 @@ impl Snapshots {
     /// quorum is.
     fn is_held(&self, membership: &Membership, below: Slot) -> bool {
         let covers = |node: &NodeId| self.stored.get(node).is_some_and(|upto| *upto >= below);
-        let covered: Vec<_> = membership.learners().filter(covers).collect();
-        let acceptors = membership.quorums.acceptors();
-        let uncovered: Vec<_> = acceptors.filter(|node| !covered.contains(node)).collect();
+        let replicas: Vec<_> = membership.learners().collect();
+        let covered = replicas.iter().copied().filter(covers).collect::<Vec<_>>();
+        let quorums = subsets(&membership.quorums.acceptors().collect::<Vec<_>>())
+            .filter(|acceptors| membership.quorums.is_phase1(acceptors))
+            .collect::<Vec<_>>();
+        let meets_all = |nodes: &[NodeId]| {
+            quorums.iter().all(|quorum| quorum.iter().any(|node| nodes.contains(node)))
+        };
+        let smallest = quorums.iter().map(Vec::len).min().unwrap_or_default();
+        let losses = membership.quorums.acceptors().count() - smallest;
         covered.len() as u64 >= membership.snapshot_replicas
-            && !membership.quorums.is_phase1(&uncovered)
+            && if meets_all(&replicas) { meets_all(&covered) } else { covered.len() > losses }
     }
 
     /// A node's disk holds a snapshot of every slot below, synced.
@@ -82,10 +90,18 @@ impl Snapshots {
     }
 }
 
+/// Every set of some of these nodes.
+fn subsets(nodes: &[NodeId]) -> impl Iterator<Item = Vec<NodeId>> + '_ {
+    (0..1u64 << nodes.len()).map(move |set| {
+        let chosen = nodes.iter().enumerate().filter(|(place, _)| set >> place & 1 == 1);
+        chosen.map(|(_, node)| *node).collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paxos_core::MemberRole;
+    use paxos_core::{Member, MemberRole};
 
     #[test]
     fn what_is_cut_too_early_is_seen() {
@@ -112,5 +128,23 @@ mod tests {
         let newest = Membership { snapshot_replicas: 1, ..newest };
         assert!(checker.settled(NodeId(2), Slot(12), &newest).is_ok());
         assert!(checker.settled(NodeId(2), Slot(13), &newest).is_err());
+    }
+
+    #[test]
+    fn where_no_acceptor_is_a_replica_one_more_must_have_it_than_can_be_lost() {
+        let nodes = (1..=5).map(|id| (NodeId(id), String::new()));
+        let mut membership = Membership::of_voters(nodes.clone()).unwrap();
+        for (node, address) in nodes {
+            let role = MemberRole::Witness;
+            membership.members.insert(node, Member { role, address });
+            let (node, role) = (NodeId(node.0 + 5), MemberRole::Learner);
+            membership.members.insert(node, Member { role, address: String::new() });
+        }
+        let mut checker = Snapshots::new(membership);
+        for (node, is_enough) in [(6, false), (8, false), (9, true)] {
+            checker.stored(NodeId(node), Slot(9));
+            assert_eq!(checker.cut(NodeId(1), Slot(9)).is_ok(), is_enough, "node {node}");
+        }
+        assert!(checker.cut(NodeId(7), Slot(2)).is_err(), "a replica cuts what it has itself");
     }
 }

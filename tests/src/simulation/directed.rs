@@ -417,6 +417,11 @@ impl Cluster {
         running.map_or(0, |running| running.replica.applied().0)
     }
 
+    /// The first slot that the node's log has not cut.
+    pub fn trimmed(&self, node: u64) -> u64 {
+        self.world.hosts.get(&NodeId(node)).map_or(0, |host| host.durable.trimmed.0)
+    }
+
     /// What happened to messages so far.
     pub fn faults(&self) -> &Faults {
         &self.world.faults

@@ -22,6 +22,8 @@ pub(super) enum Event {
     Befall(Trouble),
     /// A node that is down starts.
     Restart(NodeId),
+    /// A run ends in peace, to start again with another role.
+    Anew(NodeId, u64),
     /// A cut ends.
     Mend(u64),
     /// A client begins its next operation.

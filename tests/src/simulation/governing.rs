@@ -34,18 +34,20 @@ impl World<'_> {
         memberships.since(self.settled).chain(proposed.map(|(_, membership)| membership))
     }
 
-    /// Whether a membership gets on with these nodes alone: they have quorums, and enough replicas
-    /// to hold what it needs from before it.
+    /// Whether a membership gets on with these nodes alone: they have quorums, somebody who could
+    /// lead, and enough replicas to hold what it needs from before it; and no more replicas are
+    /// lost than its snapshots are made for.
     pub(super) fn is_livable(&self, membership: &Membership, left: &[NodeId]) -> bool {
         let quorums = &membership.quorums;
         let replicas: Vec<_> = membership.learners().filter(|node| left.contains(node)).collect();
-        let without: Vec<_> = quorums.acceptors().filter(|node| !replicas.contains(node)).collect();
-        let holds =
-            replicas.len() as u64 >= membership.snapshot_replicas && !quorums.is_phase1(&without);
+        let leads = |node: &NodeId| self.hosts.get(node).is_none_or(|host| host.may_lead);
+        let lost = membership.learners().count() - replicas.len();
+        let bounded = membership.replicas_needed().is_none() || lost <= quorums.expendable();
         quorums.is_phase1(left)
             && quorums.is_phase2(left)
-            && !replicas.is_empty()
-            && (holds || !self.plan.roles_change)
+            && replicas.iter().any(leads)
+            && bounded
+            && (membership.is_held_by(&replicas) || !self.plan.roles_change)
     }
 
     /// The operator asks some node for a change that the cluster can live with, if he finds one.
@@ -135,7 +137,13 @@ impl World<'_> {
         let (from, newest) = governance.configurations.newest().clone();
         let settled = governance.settled;
         if let Some(running) = self.running.get_mut(&node) {
+            let (suits, run) =
+                (running.hosting.suits(node, &governance.configurations), running.incarnation());
             running.governance = Some(governance);
+            if !suits {
+                let delay = self.upto(Duration::from_millis(200));
+                self.at(delay, Event::Anew(node, run));
+            }
         }
         if !settled {
             return Ok(());

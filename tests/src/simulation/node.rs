@@ -7,9 +7,9 @@ use bytes::Bytes;
 use paxos_actors::log::{self, DataIdentity, Log, LogError, LogOptions, MemoryDisk, Snapshots};
 use paxos_core::{
     Acceptor, AcceptorOptions, Archive, Backlog, ClusterId, Configurations, Effect, Elector,
-    Envelope, Governance, HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner,
-    LearnerOptions, MemberRole, NodeId, Persist, Proposer, Record, Recovered, Replica, Role,
-    RoleKind, Slot, Status, Time, Value,
+    Envelope, Governance, HeartbeatOptions, HeartbeatPolicy, Hosting, Input, Inside, Learner,
+    MemberRole, NodeId, Persist, Proposer, Record, Recovered, Replica, Role, RoleKind, Slot,
+    Status, Time, Value,
 };
 
 use super::client::Sum;
@@ -26,10 +26,10 @@ const SEGMENT: u64 = 32 << 10;
 pub struct Host {
     /// The node.
     pub me: NodeId,
-    /// Whether it has an acceptor.
-    pub accepts: bool,
-    /// Whether it has a replica, and so a learner, a proposer and an archive.
-    pub learns: bool,
+    /// Whether it has a replica, and so a learner and an archive.
+    pub keeps_state: bool,
+    /// Whether its processes could lead, and so have a proposer.
+    pub may_lead: bool,
     /// Its disk.
     pub disk: Arc<Mutex<MemoryDisk>>,
     /// Its clock.
@@ -45,18 +45,16 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host with a formatted disk and with what the role needs, or, if roles may change, with all
-    /// that a member with a replica may need.
+    /// A host with a formatted disk, for a member of this role.
     pub fn new(me: NodeId, role: MemberRole, plan: &Plan, clock: Clock) -> Self {
         let genesis = &plan.membership;
         let mut disk = MemoryDisk::new().shared();
         let identity = DataIdentity { cluster: CLUSTER, node: me, genesis: genesis.clone() };
         log::format(&mut disk, &identity).expect("a new disk has no faults");
         let (durable, paused_until) = (Recovered::default(), Time(0));
-        let learns = role.learns();
-        let accepts = role.accepts() || (plan.roles_change && learns);
+        let (keeps_state, may_lead) = (role.learns(), !plan.read_replicas.contains(&me));
         let (damaged, lost) = (false, false);
-        Host { me, accepts, learns, disk, clock, durable, damaged, lost, paused_until }
+        Host { me, keeps_state, may_lead, disk, clock, durable, damaged, lost, paused_until }
     }
 
     /// Its disk, for whoever plays fate.
@@ -112,6 +110,8 @@ pub struct Timer {
 #[derive(Debug)]
 pub struct Running {
     me: NodeId,
+    /// The roles it has.
+    pub hosting: Hosting,
     acceptor: Option<Acceptor>,
     proposer: Option<Proposer>,
     learner: Option<Learner>,
@@ -150,26 +150,29 @@ impl Running {
         let (me, run) = (host.me, log.incarnation());
         let (genesis, settings) = (&plan.membership, plan.settings.clone());
         let known = || Configurations::genesis(genesis.clone());
-        let heartbeat = HeartbeatOptions { campaigns: host.learns, ..settings.heartbeat };
-        let policy = HeartbeatPolicy::new(me, run, heartbeat, known(), seed, now);
         let mut newest = snapshots.newest().map_err(|error| error.to_string())?;
         newest.iter_mut().for_each(|state| plant.snapshot(me, state));
         let mut replica =
             Replica::behind(newest.as_deref(), known()).map_err(|error| error.to_string())?;
-        if host.learns {
+        if host.keeps_state {
             snapshots.reaches(recovered.trimmed).map_err(|error| error.to_string())?;
         }
         let restored = replica.restored();
         let next = restored.next;
-        let beside_acceptor = host.accepts;
-        let options = LearnerOptions { beside_acceptor, ..settings.learner };
-        let learner = host.learns.then(|| Learner::recover(me, options, restored, recovered));
+        let options = settings.learner;
+        let learner = host.keeps_state.then(|| Learner::recover(me, options, restored, recovered));
+        let governance = learner.as_ref().map(Learner::governance);
+        let configurations = governance.as_ref().map_or_else(known, |it| it.configurations.clone());
+        let hosting = Hosting::of(me, host.keeps_state, host.may_lead, &configurations);
+        let learner = learner.map(|learner| learner.beside_acceptor(hosting.accepts));
+        let heartbeat = HeartbeatOptions { campaigns: hosting.leads, ..settings.heartbeat };
+        let policy = HeartbeatPolicy::new(me, run, heartbeat, known(), seed, now);
         let mut backlog = Backlog::new(settings.snapshots.every_bytes, 0);
         for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(next)) {
             plant.apply(me, &mut replica, slot, value);
             backlog.add(slot, value, replica.configurations());
         }
-        let beside_replica = host.learns;
+        let beside_replica = hosting.learns;
         let acceptor = || {
             let lease = genesis.lease;
             let options = AcceptorOptions { beside_replica, lease, ..settings.acceptor.clone() };
@@ -181,11 +184,12 @@ impl Running {
         let advanced = learner.as_ref().map(Learner::advanced);
         Ok(Running {
             me,
-            acceptor: host.accepts.then(acceptor),
-            proposer: host.learns.then(proposer),
-            archive: host.learns.then(archive),
+            hosting,
+            acceptor: hosting.accepts.then(acceptor),
+            proposer: hosting.leads.then(proposer),
+            archive: hosting.learns.then(archive),
             hello: advanced.into_iter().chain([stored]).collect(),
-            governance: learner.as_ref().map(Learner::governance),
+            governance,
             learner,
             elector: Elector::new(me, policy),
             replica,

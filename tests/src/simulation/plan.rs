@@ -3,7 +3,7 @@
 //! Each seed leaves some kinds of faults out and draws the rates of the others (a "swarm"; Groce et
 //! al., *Swarm Testing*, 2012): a bug that one fault hides from another shows in some seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use paxos_core::{
@@ -36,8 +36,10 @@ pub struct Plan {
     pub sync: Duration,
     /// What befalls nodes, links, disks and clocks: how often, on average, and for how long.
     pub troubles: BTreeMap<Trouble, Rhythm>,
-    /// Members may get other roles: all that have a replica have an acceptor too.
+    /// Members may get other roles.
     pub roles_change: bool,
+    /// Learners that never lead: read replicas.
+    pub read_replicas: BTreeSet<NodeId>,
     /// Clocks run at rates between half and one and a half.
     pub drift: bool,
     /// Proposers are told what is due; all of it must have happened when the run ends.
@@ -189,6 +191,7 @@ impl Plan {
     /// The plan of a seed.
     pub fn draw(random: &mut Random) -> Self {
         let membership = membership(random);
+        let read_replicas = read_replicas(random, &membership);
         let faults_for = between(random, 20_000, 100_000);
         let mut troubles = BTreeMap::new();
         for trouble in TROUBLES {
@@ -225,6 +228,7 @@ impl Plan {
             drift,
             alarms: operations.is_multiple_of(2),
             roles_change: troubles.contains_key(&Trouble::Change),
+            read_replicas,
             troubles,
             faults_for,
             settings,
@@ -269,7 +273,15 @@ impl Plan {
         let membership =
             Membership::of_voters(addresses).and_then(|membership| membership.with_alpha(alpha));
         let membership = membership.expect("a cluster has nodes");
-        Plan { membership: Membership { lease, drift_ppm, ..membership }, ..self }
+        let membership = Membership { lease, drift_ppm, ..membership };
+        Plan { membership, read_replicas: BTreeSet::new(), ..self }
+    }
+
+    /// The same plan for so many witnesses with majority quorums, and so many learners.
+    pub fn apart(self, witnesses: u64, learners: u64) -> Self {
+        let mut plan = self.of_voters(witnesses);
+        separate(&mut plan.membership, learners);
+        plan
     }
 
     /// The same plan with another window of the log.
@@ -340,17 +352,48 @@ fn membership(random: &mut Random) -> Membership {
         }
     }
     let learners = members.values().filter(|member| member.role.learns()).count() as u64;
-    let next_id = NodeId(members.len() as u64 + 1);
-    Membership {
+    let mut membership = Membership {
         members,
-        next_id,
+        next_id: NodeId(0),
         quorums: quorums(random, count),
         alpha: 1 + random.below(32),
         lease: Duration::ZERO,
         drift_ppm: 0,
         sessions: SessionLimits::default(),
         snapshot_replicas: 1 + random.below(learners),
+    };
+    // Drawn from what comes next without taking it: whoever is not separated stays as it is.
+    let mut apart_from_all = random.clone();
+    if apart && apart_from_all.below(2) == 0 {
+        // Most often so many learners that witnesses cut their logs.
+        let enough = membership.quorums.expendable() as u64 + 1;
+        let more = (enough + apart_from_all.below(2)).clamp(2, 5);
+        let learners = if apart_from_all.below(4) == 0 { 2 } else { more };
+        separate(&mut membership, learners);
+        membership.snapshot_replicas = 1 + apart_from_all.below(learners);
     }
+    membership.next_id = NodeId(membership.members.len() as u64 + 1);
+    membership
+}
+
+/// No acceptor is a replica any more, and so many learners are beside them.
+fn separate(membership: &mut Membership, learners: u64) {
+    let acceptors: Vec<_> = membership.quorums.acceptors().collect();
+    let member = |role, node: NodeId| (node, Member { role, address: format!("{node}:1") });
+    let first = acceptors.len() as u64 + 1;
+    let fronts = (first..first + learners).map(NodeId);
+    let witnesses = acceptors.into_iter().map(|node| member(MemberRole::Witness, node));
+    let fronts = fronts.map(|node| member(MemberRole::Learner, node));
+    membership.members = witnesses.chain(fronts).collect();
+    membership.next_id = NodeId(first + learners);
+}
+
+/// In a third of the plans one learner never leads, if another replica could.
+fn read_replicas(random: &Random, membership: &Membership) -> BTreeSet<NodeId> {
+    let mut random = random.clone();
+    let learners: Vec<_> = membership.learners().collect();
+    let last = learners.last().filter(|last| !membership.quorums.contains(**last));
+    last.filter(|_| learners.len() > 1 && random.below(3) == 0).copied().into_iter().collect()
 }
 
 /// Majorities of so many acceptors in half of the draws, else flexible or weighted quorums.

@@ -290,6 +290,12 @@ impl<'a> World<'a> {
             Event::Snapshot(node, run) => self.make_snapshot(node, run),
             Event::Befall(trouble) => self.befall(trouble),
             Event::Restart(node) => self.restart(node),
+            Event::Anew(node, run) => {
+                if self.running.get(&node).is_some_and(|it| it.incarnation() == run) {
+                    self.stop(node, true);
+                }
+                Ok(())
+            }
             Event::Mend(cut) => {
                 self.cuts.remove(&cut);
                 Ok(())

@@ -13,6 +13,7 @@ mod partitions;
 mod processes;
 mod reordering;
 mod replies;
+mod roles;
 
 use std::time::Duration;
 
