@@ -1,21 +1,19 @@
 //! `serve`: runs a node.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 use paxos_actors::{Node, NodeConfig};
 use paxos_core::{NodeId, StateMachine};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::exit::Exit;
 use crate::options::ClusterOption;
-use crate::signals::Signals;
+use crate::signals::{Signals, stdin_closed};
 
 /// A node that is told to stop has so long; what it acknowledged is on disk long before.
 const STOP: Duration = Duration::from_secs(10);
@@ -59,10 +57,9 @@ impl Serve {
         let mut signals = Signals::catch()?;
         let mut node = Node::<S>::start(config).await?;
         announce(&ready(node.graph(), self.node, node.address()));
-        let orphaned = stdin_closed(self.until_stdin_closes);
         tokio::select! {
             _ = signals.next() => info!("stopping: told to by a signal"),
-            () = orphaned => info!("stopping: stdin was closed"),
+            () = stdin_closed(), if self.until_stdin_closes => info!("stopping: stdin was closed"),
             failure = node.failed() => return Err(failure.into()),
         }
         if timeout(STOP, node.stop()).await.is_err() {
@@ -83,22 +80,6 @@ fn ready(graph: &str, node: u64, address: SocketAddr) -> String {
 fn announce(text: &str) {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).ok();
-}
-
-/// Resolves when stdin has ended, if that is asked for. A thread reads it: stdin cannot be waited
-/// for otherwise in every case.
-async fn stdin_closed(asked: bool) {
-    if !asked {
-        return std::future::pending().await;
-    }
-    let (closed, told) = oneshot::channel();
-    thread::spawn(move || {
-        let mut bytes = [0; 256];
-        while io::stdin().read(&mut bytes).is_ok_and(|count| count > 0) {}
-        // The node may be stopping for another reason.
-        closed.send(()).ok();
-    });
-    told.await.ok();
 }
 
 #[cfg(test)]

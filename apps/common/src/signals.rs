@@ -1,9 +1,11 @@
-//! The signals that end a process in an orderly way.
+//! The signals that end a process in an orderly way, and the end of its stdin.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Read};
+use std::thread;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::exit::Exit;
 
@@ -47,4 +49,17 @@ pub async fn unless_stopped(
         exit = work => exit,
         exit = signals.next() => Ok(exit),
     }
+}
+
+/// Resolves when stdin has ended. A thread reads it: stdin cannot be waited for otherwise in every
+/// case.
+pub async fn stdin_closed() {
+    let (closed, told) = oneshot::channel();
+    thread::spawn(move || {
+        let mut bytes = [0; 256];
+        while io::stdin().read(&mut bytes).is_ok_and(|count| count > 0) {}
+        // Nobody waits any more if the process is stopping for another reason.
+        closed.send(()).ok();
+    });
+    told.await.ok();
 }

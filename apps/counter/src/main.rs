@@ -113,6 +113,7 @@ mod tests {
             "counter set hits 5 --if-value 4 --timeout 250ms",
             "counter watch --count 3 -q",
             "counter torture --clients 8 --ops 10000 --kill-leader-every 2s --history h.jsonl",
+            "counter torture --cluster D/cluster.toml --until-stdin-closes",
             "counter bench --clients 64 --connections 2 --duration 10s --payload 100 -o json",
             "counter status -o json",
             "counter members list --cluster D/cluster.toml -o json",

@@ -17,7 +17,7 @@ pub struct Process {
     lines: Receiver<String>,
     seen: Vec<String>,
     stderr: Arc<Mutex<String>>,
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
 }
 
 /// The counter with these arguments, to be changed before it is started.
@@ -56,7 +56,7 @@ impl Process {
                 }
             });
         }
-        Process { child, lines, seen: Vec::new(), stderr, _stdin: stdin }
+        Process { child, lines, seen: Vec::new(), stderr, stdin }
     }
 
     /// Waits for the next line of stdout; `None`: there is no more.
@@ -90,6 +90,11 @@ impl Process {
     /// What it said on stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends its stdin.
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
     }
 
     /// Its id.

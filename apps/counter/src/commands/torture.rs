@@ -1,5 +1,6 @@
 //! `torture`: many clients on one counter while leaders are killed, and a verdict.
 
+use std::future::pending;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use paxos_app::children::Children;
 use paxos_app::exit::{Exit, Fault};
 use paxos_app::options::Common;
 use paxos_app::output::Output;
-use paxos_app::signals::unless_stopped;
+use paxos_app::signals::{stdin_closed, unless_stopped};
 use paxos_app::timeline::Timeline;
+use paxos_net::client::ClientConfig;
 use paxos_net::duration::parse_duration;
 use serde::Serialize;
 
@@ -31,12 +33,12 @@ const EXAMPLES: &str = "\
 Examples:
   counter torture --clients 8 --ops 10000 --kill-leader-every 2s
   counter torture --ops 1000 --history history.jsonl
-  counter torture --ops 1000 --cluster D/cluster.toml    (without kills)";
+  counter torture --cluster D/cluster.toml --until-stdin-closes    (without kills)";
 
 /// Work on one counter with many clients while leaders are killed, and judge the result
 ///
 /// Starts three nodes of its own in a temporary folder; only --cluster makes it use others, whose
-/// leaders it does not kill. With kills, the operations are spread over at least five periods.
+/// leaders it does not kill: meanwhile members can be replaced, and hosts restarted. With kills, the operations are spread over at least five periods.
 /// Exit 1 if an acknowledged increment is lost or doubled, or if the leader was not killed at
 /// least three times and changed.
 #[derive(Args, Debug)]
@@ -55,6 +57,10 @@ pub struct TortureCommand {
     /// Kill the leader so often, and bring it back half that time later
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     kill_leader_every: Option<Duration>,
+
+    /// Go on until stdin ends, however many operations that are
+    #[arg(long, requires = "cluster", conflicts_with_all = ["ops", "kill_leader_every"])]
+    until_stdin_closes: bool,
 
     /// Write what clients asked and were told to this file, as JSON Lines
     #[arg(long, value_name = "FILE")]
@@ -102,22 +108,35 @@ impl TortureCommand {
     async fn torture(&self, output: &Output) -> anyhow::Result<Exit> {
         let torture = Torture {
             clients: self.clients,
-            ops: self.ops,
+            ops: if self.until_stdin_closes { u64::MAX } else { self.ops },
             kill_leader_every: self.kill_leader_every,
             history: self.history.clone(),
             counter: untouched()?,
         };
         let timeline = Timeline::start(output);
         let outcome = if self.common.names_cluster() {
-            torture.run_elsewhere(self.common.client_config()?).await?
+            let config = self.attempts(self.common.client_config()?);
+            torture.run_elsewhere(config, &timeline, self.told_enough()).await?
         } else {
             let mut children = Children::start(std::env::current_exe()?, NODES).await?;
             timeline.tell(format_args!("{NODES} nodes started"))?;
-            let mut config = children.client_config()?;
-            config.timeout = self.common.timeout.min(ATTEMPT);
+            let config = self.attempts(children.client_config()?);
             torture.run(&mut children, config, &timeline).await?
         };
         self.tell(&outcome, output)
+    }
+
+    /// One attempt is short: the operation is repeated.
+    fn attempts(&self, config: ClientConfig) -> ClientConfig {
+        ClientConfig { timeout: self.common.timeout.min(ATTEMPT), ..config }
+    }
+
+    /// Resolves when the clients shall end, if somebody is to say so.
+    async fn told_enough(&self) {
+        match self.until_stdin_closes {
+            true => stdin_closed().await,
+            false => pending().await,
+        }
     }
 
     fn tell(&self, outcome: &Outcome, output: &Output) -> anyhow::Result<Exit> {
@@ -178,6 +197,17 @@ mod tests {
         assert!(check(&["--kill-leader-every", "2s"]).is_ok());
         assert!(check(&["--kill-leader-every", "0s"]).is_err());
         assert!(check(&["--via", "127.0.0.1:7401"]).is_err());
+    }
+
+    #[test]
+    fn only_a_cluster_of_others_is_worked_on_until_somebody_says_so() {
+        let understood = |line: &[&str]| {
+            let line = ["x", "--until-stdin-closes"].iter().chain(line);
+            Line::try_parse_from(line).is_ok()
+        };
+        assert!(understood(&["--cluster", "c.toml"]));
+        assert!(!understood(&[]) && !understood(&["--cluster", "c.toml", "--ops", "7"]));
+        assert!(!understood(&["--cluster", "c.toml", "--kill-leader-every", "2s"]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One client at work on a counter.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -62,7 +63,8 @@ impl Process {
         Ok(Process { number, client, counter, ledger, session: None })
     }
 
-    /// Does the operations of `pace`, counted from `start`; `killed` tells how many kills are over.
+    /// Does the operations of `pace`, counted from `start`, or as many as there is time for until
+    /// `enough` is set; `killed` tells how many kills are over.
     ///
     /// # Errors
     /// Those that no repetition can mend.
@@ -71,13 +73,17 @@ impl Process {
         pace: Pace,
         start: Instant,
         mut killed: watch::Receiver<u64>,
+        enough: &AtomicBool,
     ) -> anyhow::Result<()> {
         for index in 0..pace.ops() {
+            if enough.load(Ordering::Relaxed) {
+                break;
+            }
             let due = start + pace.due(index);
             sleep_until(due.into()).await;
-            let enough = killed.wait_for(|kills| *kills >= pace.kills(index));
+            let kills = killed.wait_for(|kills| *kills >= pace.kills(index));
             // If there are too few all the same, that is said in the end.
-            timeout_at((due + PATIENCE).into(), enough).await.ok();
+            timeout_at((due + PATIENCE).into(), kills).await.ok();
             self.operate(index).await?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Many processes on one counter while leaders are killed.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 pub struct Torture {
     /// Processes.
     pub clients: u64,
-    /// Operations of each, without the read that it ends with.
+    /// Operations of each at most, without the read that it ends with.
     pub ops: u64,
     /// How often the leader is killed, if at all.
     pub kill_leader_every: Option<Duration>,
@@ -71,10 +72,10 @@ impl Torture {
     ) -> anyhow::Result<Outcome> {
         children.leader_within(ELECTION).await?;
         let ledger = self.ledger()?;
-        let over = AtomicBool::new(false);
+        let (over, never) = (AtomicBool::new(false), Arc::default());
         let (kills, killed) = watch::channel(0);
         let load = async {
-            let processes = self.load(config, &ledger, &killed).await?;
+            let processes = self.load(config, &ledger, &killed, &never).await?;
             over.store(true, Ordering::Relaxed);
             anyhow::Ok(processes)
         };
@@ -87,13 +88,33 @@ impl Torture {
         self.finish(processes, &ledger, toll).await
     }
 
-    /// Works on a cluster that somebody else runs, and leaves its nodes alone.
+    /// Works on a cluster that somebody else runs, and leaves its nodes alone. Once `told` resolves
+    /// no process begins another operation.
     ///
     /// # Errors
     /// Whatever kept the run from its end.
-    pub async fn run_elsewhere(&self, config: ClientConfig) -> anyhow::Result<Outcome> {
+    pub async fn run_elsewhere(
+        &self,
+        config: ClientConfig,
+        timeline: &Timeline,
+        told: impl Future<Output = ()>,
+    ) -> anyhow::Result<Outcome> {
         let ledger = self.ledger()?;
-        let processes = self.load(config, &ledger, &watch::channel(0).1).await?;
+        let (over, enough) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
+        let (_, killed) = watch::channel(0);
+        let load = async {
+            let mut load = pin!(self.load(config, &ledger, &killed, &enough));
+            let processes = tokio::select! {
+                done = &mut load => done?,
+                () = told => {
+                    enough.store(true, Ordering::Relaxed);
+                    load.await?
+                }
+            };
+            over.store(true, Ordering::Relaxed);
+            anyhow::Ok(processes)
+        };
+        let (processes, ()) = tokio::try_join!(load, progress(&ledger, timeline, &over))?;
         self.finish(processes, &ledger, Toll::default()).await
     }
 
@@ -109,6 +130,7 @@ impl Torture {
         config: ClientConfig,
         ledger: &Arc<Ledger>,
         killed: &watch::Receiver<u64>,
+        enough: &Arc<AtomicBool>,
     ) -> anyhow::Result<Vec<Process>> {
         let pace = match self.kill_leader_every {
             Some(period) => Pace::over_periods(self.ops, period),
@@ -118,8 +140,10 @@ impl Torture {
         let mut working = JoinSet::new();
         for number in 0..self.clients {
             let mut process = Process::new(number, config.clone(), &self.counter, ledger.clone())?;
-            let killed = killed.clone();
-            working.spawn(async move { process.work(pace, start, killed).await.map(|()| process) });
+            let (killed, enough) = (killed.clone(), enough.clone());
+            working.spawn(async move {
+                process.work(pace, start, killed, &enough).await.map(|()| process)
+            });
         }
         let mut processes = Vec::new();
         while let Some(done) = working.join_next().await {
