@@ -22,6 +22,15 @@ fn the_roles_keep_every_rule_in_every_small_history() {
 }
 
 #[test]
+fn r2_each_slot_is_decided_by_its_own_members_in_every_small_history_with_a_change() {
+    for configuration in [Configuration::REPLACED, Configuration::JOINED, Configuration::RIVALS] {
+        let verdict = check(configuration, Arc::new(Faithful), &Rule::ALL, 1);
+        assert!(verdict.passed(), "{}: {verdict:#?}", configuration.name);
+        assert!(verdict.states > 5_000, "{} states are too few", verdict.states);
+    }
+}
+
+#[test]
 fn the_same_search_finds_the_same_states() {
     let search = |threads| check(TINY, Arc::new(Faithful), &Rule::ALL, threads);
     let (one, two) = (search(1), search(2));

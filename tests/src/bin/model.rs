@@ -38,14 +38,14 @@ Searches every history of a small cluster within stated bounds, with the roles a
 
 proposers  rivals
 rounds     campaigns of each, counted over its runs
-acceptors  nodes with an acceptor
-quorums    acceptors in a phase 1 quorum + those in one of phase 2
-slots      slots of the log, which is also the window
+acceptors  nodes with an acceptor, now or after a change
+quorums    acceptors in a phase 1 quorum + those in one of phase 2, before a change
+slots      slots of the log, which is also the window if there is no change
 commands   what clients ask each proposer to propose
 crashes    of each acceptor's node, and of each node with a proposer
 tail       drains that wait for the disk and are lost, kept or torn apart in a crash
-also       shared: proposers and acceptors share nodes; nacks: refusals arrive; learners: votes are
-           counted, and what is chosen is told
+also       change: the membership changes through the log; shared: proposers and acceptors share
+           nodes; nacks: refusals arrive; learners: votes are counted, and what is chosen is told
 
 Loss, duplication and reordering have no bounds, on the wire and inside a node. tests/MODEL.md says
 what is checked and what is left out.

@@ -10,7 +10,7 @@ mod leaderships;
 mod learners;
 mod leases;
 mod memberships;
-mod plants;
+pub(crate) mod plants;
 mod proposers;
 mod reads;
 mod services;

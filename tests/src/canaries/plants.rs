@@ -91,7 +91,7 @@ pub(super) fn effects(
 }
 
 /// Changes what a role holds, in the form in which it would be written out.
-pub(super) fn edit<T>(role: &mut T, change: impl FnOnce(&mut serde_json::Value))
+pub(crate) fn edit<T>(role: &mut T, change: impl FnOnce(&mut serde_json::Value))
 where
     T: Serialize + DeserializeOwned,
 {

@@ -3,25 +3,30 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use paxos_core::{
     AcceptorMessage, Configurations, Envelope, Member, MemberRole, Membership, Message, NodeId,
-    ProposerMessage, Quorums, RoleKind, SessionLimits, Slot, receivers,
+    Origin, Proposal, ProposerMessage, Quorums, Reconfigure, RoleKind, SessionLimits, Slot,
+    receivers,
 };
+
+use super::change::Change;
 
 /// Two rival proposers, some acceptors, and the bounds of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Configuration {
     /// What the table calls it.
     pub name: &'static str,
-    /// How many acceptors.
+    /// How many acceptors, under all memberships together.
     pub acceptors: u64,
-    /// How many of them make a phase 1 quorum.
+    /// How many of the first ones make a phase 1 quorum.
     pub phase1: u64,
     /// How many of them make a phase 2 quorum.
     pub phase2: u64,
     /// Where the proposers are.
     pub placement: Placement,
-    /// The window. Also the last slot: what is proposed for a slot beyond it is lost on the way.
+    /// The last slot: what is proposed for a slot beyond it is lost on the way. Also the window, if
+    /// the membership does not change.
     pub slots: u64,
     /// Values in a page of a promise.
     pub page_values: usize,
@@ -43,6 +48,10 @@ pub struct Configuration {
     /// is synced at once: while nothing crashes, a wait for a disk and one in the network are the
     /// same.
     pub unsynced: usize,
+    /// Whether what roles of one node tell each other arrives at once.
+    pub prompt: bool,
+    /// A change of membership, which goes before the commands.
+    pub change: Option<Change>,
 }
 
 /// Which roles live together.
@@ -72,6 +81,8 @@ impl Configuration {
         nacks: false,
         learners: false,
         unsynced: 0,
+        prompt: false,
+        change: None,
     };
 
     /// Three acceptors; phase 1 asks all, phase 2 one. Few states, and every acceptor matters.
@@ -79,6 +90,18 @@ impl Configuration {
 
     /// The same of two acceptors.
     pub const PAIR: Configuration = Configuration { acceptors: 2, phase1: 2, ..Self::FLEXIBLE };
+
+    /// One acceptor, then another one.
+    pub const REPLACED: Configuration = Self::changing("replaced", &[1], [&[2], &[]], 1);
+
+    /// One acceptor, then two.
+    pub const JOINED: Configuration = Self::changing("joined", &[1], [&[1, 2], &[]], 1);
+
+    /// The same as `replaced`, with a slot between the change and what it governs.
+    pub const AHEAD: Configuration = Self::changing("ahead", &[1], [&[2], &[]], 2);
+
+    /// One acceptor, and a quarrel about who comes then.
+    pub const RIVALS: Configuration = Self::changing("rivals", &[1], [&[2], &[1, 2]], 1);
 
     /// What `cargo run --release -p paxos-tests --bin model` searches.
     pub fn every() -> Vec<Configuration> {
@@ -94,6 +117,14 @@ impl Configuration {
             flexible.with_two_slots().named("slots"),
             pages.crashing(1).named("pages"),
             pair.with_two_rounds().crashing(1).named("rounds"),
+            Self::REPLACED,
+            Self::JOINED,
+            Self::changing("moved", &[1, 2], [&[2, 3], &[]], 1),
+            Self::RIVALS,
+            Self::AHEAD,
+            Self::RIVALS.refusing().named("refused"),
+            Self::RIVALS.restarting().named("resumed"),
+            Self::RIVALS.crashing(1).named("unsynced"),
         ]
     }
 
@@ -108,7 +139,31 @@ impl Configuration {
             flexible.crashing(1).restarting().shared().named("restarts-3"),
             majority.learning().named("learners-majority"),
             majority.with_two_slots().named("slots-majority"),
+            Self::JOINED.refusing().named("joined-refused"),
         ]
+    }
+
+    /// Rivals that change the membership, and propose a command each.
+    const fn changing(
+        name: &'static str,
+        before: &'static [u64],
+        into: [&'static [u64]; 2],
+        alpha: u64,
+    ) -> Configuration {
+        let (change, majority) = (Change { before, into, alpha }, before.len() as u64 / 2 + 1);
+        Configuration {
+            name,
+            acceptors: change.acceptors(),
+            phase1: majority,
+            phase2: majority,
+            slots: 1 + change.alpha,
+            page_values: 8,
+            commands: 2,
+            learners: true,
+            prompt: true,
+            change: Some(change),
+            ..Self::SMALL
+        }
     }
 
     fn named(self, name: &'static str) -> Self {
@@ -155,6 +210,7 @@ impl Configuration {
     /// What else happens.
     pub fn also(&self) -> String {
         let also = [
+            (self.change.is_some(), "change"),
             (self.placement == Placement::Collapsed, "shared"),
             (self.nacks, "nacks"),
             (self.learners, "learners"),
@@ -210,21 +266,52 @@ impl Configuration {
         within && receivers(&envelope.message).iter().any(|kind| self.hosts(envelope.to, *kind))
     }
 
-    /// The quorums.
+    /// The quorums of the first membership.
     ///
     /// # Panics
     /// If they need not meet.
     pub fn quorums(&self) -> Quorums {
-        let acceptors = (1..=self.acceptors).map(NodeId);
-        Quorums::flexible(acceptors, self.phase1, self.phase2)
+        let every: Vec<u64> = (1..=self.acceptors).collect();
+        let acceptors = self.change.map_or(&every[..], |change| change.before);
+        Quorums::flexible(acceptors.iter().copied().map(NodeId), self.phase1, self.phase2)
             .expect("a configuration of the model has quorums that meet")
+    }
+
+    /// The first membership.
+    pub fn membership(&self) -> Membership {
+        self.membership_of(self.quorums())
     }
 
     /// The membership that every role begins with.
     pub fn genesis(&self) -> Configurations {
+        Configurations::genesis(self.membership())
+    }
+
+    /// What a client asks of the proposer of a node: the change of membership first, if the
+    /// proposer has one to make.
+    ///
+    /// # Panics
+    /// If the quorums of the new membership need not meet.
+    pub fn asked(&self, node: NodeId, ticket: usize) -> Proposal {
+        let rivals = self.nodes().filter(|node| self.hosts(*node, RoleKind::Proposer));
+        let into = self.change.and_then(|change| {
+            let place = rivals.take_while(|rival| *rival != node).count();
+            change.into.get(place).copied().filter(|into| ticket == 0 && !into.is_empty())
+        });
+        let Some(into) = into else {
+            return Proposal::Commands(Bytes::from(format!("{node}/{ticket}")));
+        };
+        let quorums = self.quorums().of(into.iter().copied().map(NodeId));
+        let membership = self.membership_of(quorums.expect("they meet as those of before do"));
+        let origin = Origin { node, incarnation: 1, number: 1 };
+        let (base, by) = (Slot::FIRST, String::new());
+        Proposal::Reconfigure(Box::new(Reconfigure { base, membership, origin, by }))
+    }
+
+    fn membership_of(&self, quorums: Quorums) -> Membership {
         let member = |node| {
-            let accepts = self.hosts(node, RoleKind::Acceptor);
-            let learns = self.hosts(node, RoleKind::Learner);
+            let accepts = quorums.contains(node);
+            let learns = self.hosts(node, RoleKind::Learner) || self.change.is_some();
             let role = match (accepts, learns) {
                 (true, true) => MemberRole::Voter,
                 (true, false) => MemberRole::Witness,
@@ -233,15 +320,15 @@ impl Configuration {
             (node, Member { role, address: String::new() })
         };
         let members: BTreeMap<_, _> = self.nodes().map(member).collect();
-        Configurations::genesis(Membership {
+        Membership {
             next_id: NodeId(members.len() as u64 + 1),
             members,
-            quorums: self.quorums(),
-            alpha: self.slots,
+            quorums,
+            alpha: self.change.map_or(self.slots, |change| change.alpha),
             lease: Duration::ZERO,
             drift_ppm: 0,
             sessions: SessionLimits::default(),
             snapshot_replicas: 1,
-        })
+        }
     }
 }

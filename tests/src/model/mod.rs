@@ -4,20 +4,23 @@
 //! them, the network and the disks.
 //!
 //! `tests/MODEL.md` says what that covers and what not. Reading order: [`configuration`], [`node`],
-//! [`system`], [`properties`], [`verdict`], [`planted`]. Leases have a search of their own,
-//! [`leases`].
+//! [`system`], [`properties`], [`change`], [`verdict`], [`planted`]. Leases have a search of their
+//! own, [`leases`].
 
 pub mod bug;
+pub mod change;
 pub mod configuration;
 mod interner;
 pub mod leases;
 pub mod node;
 pub mod planted;
+mod planted_changes;
 pub mod properties;
 pub mod system;
 pub mod verdict;
 
 pub use bug::{Bug, Faithful};
+pub use change::Change;
 pub use configuration::{Configuration, Placement};
 pub use leases::{Leases, Mistake};
 pub use node::{Fate, Node};

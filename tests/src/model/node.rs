@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
-use bytes::Bytes;
 use paxos_core::{
     Acceptor, AcceptorOptions, Ballot, Effect, Envelope, Input, Inside, Learner, LearnerOptions,
-    Message, NodeId, Persist, Proposal, Proposer, ProposerOptions, Record, Recovered, Restored,
-    Role, RoleKind, Slot, Time, Value,
+    Message, NodeId, Persist, Proposer, ProposerOptions, Record, Recovered, Restored, Role,
+    RoleKind, Slot, Time, Value, receivers,
 };
 
 use super::bug::Bug;
@@ -81,11 +80,6 @@ impl Node {
         }
     }
 
-    /// The bytes of a command.
-    pub fn command(&self, ticket: usize) -> Bytes {
-        Bytes::from(format!("{}/{ticket}", self.me))
-    }
-
     /// The ballot that its proposer campaigns or leads with.
     pub fn ballot(&self) -> Option<Ballot> {
         self.proposer.as_ref().and_then(Proposer::ballot)
@@ -135,9 +129,8 @@ impl<'a> Step<'a> {
     /// A client has a command proposed.
     pub(super) fn propose(&mut self) {
         let ticket = self.node.commands.len();
-        let bytes = self.node.command(ticket);
+        let proposal = self.configuration.asked(self.node.me, ticket);
         self.node.commands.push(Fate::Waiting);
-        let proposal = Proposal::Commands(bytes);
         self.tell(Inside::Propose { ticket: ticket as u64, proposal });
     }
 
@@ -224,8 +217,14 @@ impl<'a> Step<'a> {
     }
 
     fn send(&mut self, envelope: Envelope) {
-        if self.configuration.carries(&envelope) {
-            self.sent.push(envelope);
+        if !self.configuration.carries(&envelope) {
+            return;
+        }
+        if !(self.configuration.prompt && envelope.to == self.node.me) {
+            return self.sent.push(envelope);
+        }
+        for kind in receivers(&envelope.message) {
+            self.deliver(&envelope, *kind);
         }
     }
 }

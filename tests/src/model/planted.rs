@@ -6,12 +6,17 @@ use paxos_core::{
     AcceptorMessage, Batch, Effect, Input, LearnerMessage, Message, NodeId, Persist, Promise,
     ProposerMessage, Record, Refusal, RoleKind, Value,
 };
+use serde_json::json;
 
 use super::bug::Bug;
 use super::configuration::Configuration;
 use super::node::Node;
+use super::planted_changes::{
+    AnyBase, CountsByTheFirst, CountsOpenSlots, GovernsAtOnce, PromisedOnce,
+};
 use super::properties::Rule;
 use super::verdict::{Verdict, check};
+use crate::canaries::plants::edit;
 
 /// A bug to be found.
 pub struct Planted {
@@ -96,6 +101,43 @@ impl Planted {
             ),
             of("a command is refused and proposed", TINY, Rule::Validity, Arc::new(RefusesAll)),
         ]
+        .into_iter()
+        .chain(Self::of_changes())
+        .collect()
+    }
+
+    fn of_changes() -> [Planted; 6] {
+        let of = |name, configuration, rule, bug| Planted { name, configuration, rule, bug };
+        let once: Arc<dyn Bug> = Arc::new(PromisedOnce);
+        let once_name = "phase 1 asks those alone who govern the first open slot";
+        [
+            of(once_name, Configuration::REPLACED, Rule::Agreement, Arc::clone(&once)),
+            of(once_name, Configuration::REPLACED, Rule::Promised, once),
+            of(
+                "the window is so many open slots",
+                Configuration { commands: 3, ..Configuration::AHEAD },
+                Rule::Window,
+                Arc::new(CountsOpenSlots),
+            ),
+            of(
+                "votes of all slots count by the first membership",
+                Configuration::JOINED,
+                Rule::Learned,
+                Arc::new(CountsByTheFirst),
+            ),
+            of(
+                "a change governs as soon as it is known",
+                Configuration::AHEAD,
+                Rule::Learned,
+                Arc::new(GovernsAtOnce),
+            ),
+            of(
+                "a change counts whatever it was made from",
+                Configuration::RIVALS,
+                Rule::Memberships,
+                Arc::new(AnyBase),
+            ),
+        ]
     }
 
     /// Searches until the bug shows.
@@ -127,10 +169,7 @@ impl Bug for Forgets {
     fn handled(&self, kind: RoleKind, before: &Node, after: &mut Node) {
         let (Some(was), Some(is)) = (&before.acceptor, &mut after.acceptor) else { return };
         if kind == RoleKind::Acceptor {
-            let why = "an acceptor has a serialised form";
-            let mut edited = serde_json::to_value(&*is).expect(why);
-            edited["promised"] = serde_json::to_value(was.promised()).expect(why);
-            *is = serde_json::from_value(edited).expect(why);
+            edit(is, |state| state["promised"] = json!(was.promised()));
         }
     }
 }

@@ -3,15 +3,19 @@
 //! What is chosen is computed from the disks and what is proposed from the network, never from what
 //! a role believes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use paxos_core::{AcceptorMessage, Ballot, Message, ProposerMessage, Slot, Value};
+use paxos_core::{
+    AcceptorMessage, Ballot, Envelope, Message, NodeId, Proposal, Proposer, ProposerMessage, Slot,
+    Value,
+};
 use stateright::Property;
 
+use super::change::Chain;
 use super::configuration::Configuration;
-use super::node::{Fate, Known, Vote};
+use super::node::{Fate, Known};
 use super::system::{State, System};
 use crate::checkers::durability::covered;
 
@@ -29,12 +33,27 @@ pub enum Rule {
     OneValue,
     /// Every promise and every vote is covered by what its sender has synced.
     Durability,
+    /// A value is proposed only once a phase 1 quorum of its slot's own membership has promised
+    /// the ballot.
+    Promised,
+    /// Nothing is proposed the window or more beyond the first slot that is not chosen.
+    Window,
+    /// What a node goes by is a membership that counts: chosen, made from the newest in force.
+    Memberships,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 5] =
-        [Rule::Agreement, Rule::Learned, Rule::Validity, Rule::OneValue, Rule::Durability];
+    pub const ALL: [Rule; 8] = [
+        Rule::Agreement,
+        Rule::Learned,
+        Rule::Validity,
+        Rule::OneValue,
+        Rule::Durability,
+        Rule::Promised,
+        Rule::Window,
+        Rule::Memberships,
+    ];
 
     /// What the report calls it.
     pub fn name(self) -> &'static str {
@@ -44,7 +63,16 @@ impl Rule {
             Rule::Validity => "validity",
             Rule::OneValue => "one value for ballot and slot",
             Rule::Durability => "durable before it leaves",
+            Rule::Promised => "promised before it is proposed",
+            Rule::Window => "within the window",
+            Rule::Memberships => "memberships form one chain",
         }
+    }
+
+    /// Whether it can be broken within these bounds by what the other rules do not show already.
+    fn says_something(self, bounds: &Configuration) -> bool {
+        let of_changes = matches!(self, Rule::Promised | Rule::Window | Rule::Memberships);
+        bounds.change.is_some() || !of_changes
     }
 
     fn holds(self, system: &System, state: &State) -> bool {
@@ -53,9 +81,12 @@ impl Rule {
         match self {
             Rule::Agreement => agreement(system, &nodes),
             Rule::Learned => learned(system, &nodes),
-            Rule::Validity => validity(&nodes),
+            Rule::Validity => validity(&system.configuration, &nodes),
             Rule::OneValue => one_value(system, state),
             Rule::Durability => durability(system, state, &nodes),
+            Rule::Promised => promised(system, state, &chain(system, &nodes)),
+            Rule::Window => window(system, state, &chain(system, &nodes)),
+            Rule::Memberships => memberships(&chain(system, &nodes), &nodes),
         }
     }
 }
@@ -72,10 +103,14 @@ enum Goal {
     LaterRun,
     Paged,
     GapFilled,
+    ChosenUnderNew,
+    Voided,
+    Unaware,
+    RefusedByNew,
 }
 
 impl Goal {
-    const ALL: [Goal; 9] = [
+    const ALL: [Goal; 13] = [
         Goal::Chosen,
         Goal::Competition,
         Goal::TakenOver,
@@ -85,6 +120,10 @@ impl Goal {
         Goal::LaterRun,
         Goal::Paged,
         Goal::GapFilled,
+        Goal::ChosenUnderNew,
+        Goal::Voided,
+        Goal::Unaware,
+        Goal::RefusedByNew,
     ];
 
     fn name(self) -> &'static str {
@@ -98,6 +137,10 @@ impl Goal {
             Goal::LaterRun => "a later run of a proposer campaigns",
             Goal::Paged => "a promise has a second page",
             Goal::GapFilled => "a gap is filled",
+            Goal::ChosenUnderNew => "a command is chosen under a new membership",
+            Goal::Voided => "of two changes one is void",
+            Goal::Unaware => "one leads who does not know of the change",
+            Goal::RefusedByNew => "a new acceptor has promised more than a leader of before asks",
         }
     }
 
@@ -109,7 +152,15 @@ impl Goal {
             Goal::GivenUp => bounds.nacks && bounds.restarts == 0,
             Goal::TailLost => bounds.unsynced > 0 && (bounds.crashes || bounds.restarts > 0),
             Goal::LaterRun => bounds.restarts > 0,
-            Goal::Paged | Goal::GapFilled => bounds.slots > 1 && bounds.commands > 1,
+            Goal::Paged => bounds.slots > bounds.page_values as u64 && bounds.commands > 1,
+            Goal::GapFilled => bounds.slots > 1 && bounds.commands > 1 && bounds.change.is_none(),
+            Goal::ChosenUnderNew | Goal::Unaware => bounds.change.is_some(),
+            Goal::Voided => {
+                bounds.change.is_some_and(|change| change.into.iter().all(|into| !into.is_empty()))
+            }
+            Goal::RefusedByNew => {
+                bounds.change.is_some_and(|change| change.acceptors() > change.before.len() as u64)
+            }
         }
     }
 
@@ -118,7 +169,8 @@ impl Goal {
         let mut nodes = known(&nodes, state);
         match self {
             Goal::Chosen => {
-                chosen(system, &nodes.collect::<Vec<_>>()).any(|vote| vote.value != Value::Noop)
+                let nodes: Vec<_> = nodes.collect();
+                chain(system, &nodes).chosen.iter().any(|vote| vote.value != Value::Noop)
             }
             Goal::Competition => {
                 accepts_meet(system, state, |one, other| one.ballot != other.ballot)
@@ -136,18 +188,48 @@ impl Goal {
                 nodes.any(|known| known.node.campaigns > 0 && known.node.ballot().is_none())
             }
             Goal::TailLost => system.tail_lost.load(Ordering::Relaxed),
-            Goal::Paged => is_sent(system, state, |message| {
-                let Message::Proposer(ProposerMessage::Promise(page)) = message else {
+            Goal::Paged => is_sent(system, state, |envelope| {
+                let Message::Proposer(ProposerMessage::Promise(page)) = &envelope.message else {
                     return false;
                 };
                 page.next.is_some()
             }),
-            Goal::GapFilled => is_sent(system, state, |message| {
-                proposed(message).is_some_and(|proposed| *proposed.value == Value::Noop)
+            Goal::GapFilled => is_sent(system, state, |envelope| {
+                proposed(&envelope.message).is_some_and(|proposed| *proposed.value == Value::Noop)
             }),
             Goal::LaterRun => {
                 nodes.any(|known| known.node.ballot().is_some_and(|ballot| ballot.incarnation > 1))
             }
+            Goal::ChosenUnderNew | Goal::Voided | Goal::Unaware | Goal::RefusedByNew => {
+                let nodes: Vec<_> = nodes.collect();
+                self.is_changed(system, state, &nodes)
+            }
+        }
+    }
+
+    /// What can be reached once a change of membership is chosen.
+    fn is_changed(self, system: &System, state: &State, nodes: &[&Known]) -> bool {
+        let chain = chain(system, nodes);
+        let (from, newest) = chain.newest();
+        match self {
+            Goal::Voided => chain.has_void(),
+            _ if from == Slot::FIRST => false,
+            Goal::ChosenUnderNew => chain
+                .chosen
+                .iter()
+                .any(|vote| vote.slot >= from && matches!(vote.value, Value::Commands(_))),
+            Goal::Unaware => nodes.iter().any(|Known { node, .. }| {
+                let leads = node.proposer.as_ref().is_some_and(Proposer::leads);
+                let knows = node.learner.as_ref().map(|learner| learner.configurations().newest());
+                leads && knows.is_some_and(|(known, _)| *known == Slot::FIRST)
+            }),
+            _ => is_sent(system, state, |envelope| {
+                let Some(proposed) = proposed(&envelope.message) else { return false };
+                let is_new = !system.genesis.quorums.contains(envelope.to)
+                    && newest.quorums.contains(envelope.to);
+                let receiver = nodes.iter().find(|known| known.node.me == envelope.to);
+                is_new && receiver.is_some_and(|it| it.durable.promised > proposed.ballot)
+            }),
         }
     }
 }
@@ -155,7 +237,8 @@ impl Goal {
 /// The properties of a configuration: these rules, and what has to be reached.
 pub(super) fn of(configuration: &Configuration, rules: &[Rule]) -> Vec<Property<System>> {
     let goals = Goal::ALL.into_iter().filter(|goal| goal.is_within(configuration));
-    rules.iter().map(|rule| always(*rule)).chain(goals.map(sometimes)).collect()
+    let rules = rules.iter().filter(|rule| rule.says_something(configuration));
+    rules.map(|rule| always(*rule)).chain(goals.map(sometimes)).collect()
 }
 
 // The checker takes functions, which know nothing but what they are handed.
@@ -167,6 +250,11 @@ fn always(rule: Rule) -> Property<System> {
         Rule::Validity => |system: &System, state: &State| keeps(system, state, Rule::Validity),
         Rule::OneValue => |system: &System, state: &State| keeps(system, state, Rule::OneValue),
         Rule::Durability => |system: &System, state: &State| keeps(system, state, Rule::Durability),
+        Rule::Promised => |system: &System, state: &State| keeps(system, state, Rule::Promised),
+        Rule::Window => |system: &System, state: &State| keeps(system, state, Rule::Window),
+        Rule::Memberships => {
+            |system: &System, state: &State| keeps(system, state, Rule::Memberships)
+        }
     };
     Property::always(rule.name(), condition)
 }
@@ -186,6 +274,14 @@ fn sometimes(goal: Goal) -> Property<System> {
         Goal::Paged => |system: &System, state: &State| reaches(system, state, Goal::Paged),
         Goal::GapFilled => |system: &System, state: &State| reaches(system, state, Goal::GapFilled),
         Goal::LaterRun => |system: &System, state: &State| reaches(system, state, Goal::LaterRun),
+        Goal::ChosenUnderNew => {
+            |system: &System, state: &State| reaches(system, state, Goal::ChosenUnderNew)
+        }
+        Goal::Voided => |system: &System, state: &State| reaches(system, state, Goal::Voided),
+        Goal::Unaware => |system: &System, state: &State| reaches(system, state, Goal::Unaware),
+        Goal::RefusedByNew => {
+            |system: &System, state: &State| reaches(system, state, Goal::RefusedByNew)
+        }
     };
     Property::sometimes(goal.name(), condition)
 }
@@ -213,38 +309,73 @@ fn known<'a>(all: &'a [Arc<Known>], state: &'a State) -> impl Iterator<Item = &'
     state.nodes.iter().map(|id| &*all[*id as usize])
 }
 
-/// What the disks say is chosen; each as often as it was voted for.
-fn chosen<'a>(system: &'a System, nodes: &'a [&'a Known]) -> impl Iterator<Item = &'a Vote> {
-    let votes = nodes.iter().flat_map(|known| &known.votes);
-    votes.filter(|vote| {
-        let voters = nodes.iter().filter(|known| known.votes.contains(vote));
-        system.quorums.is_phase2(voters.map(|known| &known.node.me))
-    })
+/// What the disks say is chosen, and the memberships that follow.
+fn chain<'a>(system: &'a System, nodes: &[&'a Known]) -> Chain<'a> {
+    Chain::of(&system.genesis, nodes)
 }
 
 fn agreement(system: &System, nodes: &[&Known]) -> bool {
     let mut known = BTreeMap::new();
-    chosen(system, nodes)
-        .all(|Vote { slot, value, .. }| *known.entry(slot).or_insert(value) == value)
+    let chosen = chain(system, nodes).chosen;
+    chosen.iter().all(|vote| *known.entry(vote.slot).or_insert(&vote.value) == &vote.value)
 }
 
 fn learned(system: &System, nodes: &[&Known]) -> bool {
+    let chosen = chain(system, nodes).chosen;
     let mut learned = nodes.iter().flat_map(|known| &known.learned);
-    learned.all(|(slot, value)| {
-        chosen(system, nodes).any(|vote| vote.slot == *slot && vote.value == *value)
+    learned
+        .all(|(slot, value)| chosen.iter().any(|vote| vote.slot == *slot && vote.value == *value))
+}
+
+fn validity(configuration: &Configuration, nodes: &[&Known]) -> bool {
+    let mut votes = nodes.iter().flat_map(|known| &known.votes);
+    votes.all(|vote| {
+        vote.value == Value::Noop
+            || nodes.iter().any(|Known { node, .. }| {
+                let mut fates = node.commands.iter().enumerate();
+                fates.any(|(ticket, fate)| {
+                    *fate == Fate::Proposed(vote.slot)
+                        && is_of(&vote.value, &configuration.asked(node.me, ticket))
+                })
+            })
     })
 }
 
-fn validity(nodes: &[&Known]) -> bool {
-    let mut votes = nodes.iter().flat_map(|known| &known.votes);
-    votes.all(|vote| {
-        let Value::Commands(batch) = &vote.value else { return vote.value == Value::Noop };
-        nodes.iter().any(|known| {
-            let mut fates = known.node.commands.iter().enumerate();
-            fates.any(|(ticket, fate)| {
-                *fate == Fate::Proposed(vote.slot) && known.node.command(ticket) == batch.bytes
-            })
-        })
+/// Whether a value is what a client asked for.
+fn is_of(value: &Value, asked: &Proposal) -> bool {
+    match (value, asked) {
+        (Value::Commands(batch), Proposal::Commands(bytes)) => batch.bytes == *bytes,
+        (Value::Reconfigure(change), Proposal::Reconfigure(asked)) => change == asked,
+        _ => false,
+    }
+}
+
+fn promised(system: &System, state: &State, chain: &Chain<'_>) -> bool {
+    let envelopes = system.envelopes.all();
+    let sent = || state.sent.iter().map(|id| &*envelopes[*id as usize]);
+    let promise = |envelope: &Envelope| match &envelope.message {
+        Message::Proposer(ProposerMessage::Promise(page)) => Some((page.ballot, envelope.from)),
+        _ => None,
+    };
+    let promises: BTreeSet<(Ballot, NodeId)> = sent().filter_map(promise).collect();
+    sent().filter_map(|envelope| proposed(&envelope.message)).all(|proposed| {
+        let of = promises.iter().filter(|(ballot, _)| *ballot == proposed.ballot);
+        chain.at(proposed.slot).quorums.is_phase1(of.map(|(_, from)| from))
+    })
+}
+
+fn window(system: &System, state: &State, chain: &Chain<'_>) -> bool {
+    let end = chain.next.plus(system.genesis.alpha);
+    !is_sent(system, state, |envelope| {
+        proposed(&envelope.message).is_some_and(|proposed| proposed.slot >= end)
+    })
+}
+
+fn memberships(chain: &Chain<'_>, nodes: &[&Known]) -> bool {
+    let mut learners = nodes.iter().filter_map(|known| known.node.learner.as_ref());
+    learners.all(|learner| {
+        let (from, membership) = learner.configurations().newest();
+        chain.links.contains(&(*from, membership))
     })
 }
 
@@ -264,9 +395,9 @@ fn durability(system: &System, state: &State, nodes: &[&Known]) -> bool {
 }
 
 /// Whether such a message was sent.
-fn is_sent(system: &System, state: &State, such: impl Fn(&Message) -> bool) -> bool {
+fn is_sent(system: &System, state: &State, such: impl Fn(&Envelope) -> bool) -> bool {
     let envelopes = system.envelopes.all();
-    state.sent.iter().any(|id| such(&envelopes[*id as usize].message))
+    state.sent.iter().any(|id| such(&envelopes[*id as usize]))
 }
 
 /// A proposal on the wire.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use paxos_core::{Envelope, Message, NodeId, Quorums, RoleKind, receivers};
+use paxos_core::{Envelope, Membership, Message, NodeId, RoleKind, receivers};
 use stateright::{Model, Property};
 
 use super::bug::Bug;
@@ -68,7 +68,7 @@ struct Outcome {
 /// The model: a configuration, and all nodes and envelopes seen so far.
 pub struct System {
     pub(super) configuration: Configuration,
-    pub(super) quorums: Quorums,
+    pub(super) genesis: Membership,
     pub(super) nodes: Interner<Known>,
     pub(super) envelopes: Interner<Envelope>,
     pub(super) found: AtomicU32,
@@ -86,7 +86,7 @@ impl System {
     /// none), which must keep these rules.
     pub fn new(configuration: Configuration, bug: Arc<dyn Bug>, rules: Vec<Rule>) -> Self {
         System {
-            quorums: configuration.quorums(),
+            genesis: configuration.membership(),
             configuration,
             nodes: Interner::new(),
             envelopes: Interner::new(),
