@@ -11,7 +11,7 @@ use std::time::Instant;
 use actix::{AsyncContext, Context};
 use paxos_core::{
     Acceptor, AcceptorOptions, Archive, ArchiveOptions, Backlog, Configurations, Elector, Envelope,
-    HeartbeatOptions, HeartbeatPolicy, Inside, Learner, LearnerOptions, Message, NodeId, Proposer,
+    HeartbeatOptions, HeartbeatPolicy, Learner, LearnerOptions, Message, NodeId, Proposer,
     ProposerOptions, Replica, RestoreError, Role, RoleKind, Slot, StateMachine,
 };
 use paxos_net::protocol::Consistency;
@@ -318,6 +318,7 @@ impl<S: StateMachine> Node<S> {
         let leadership = heartbeat_options(&cluster);
         let proposer = proposer_options(&leadership);
         let gateway = gateway_options(&cluster);
+        let archive = ArchiveOptions::paced(cluster.snapshots.fetch_bytes_per_second);
         let graph = graph::draw(&cluster, me, &folder, &leadership, &gateway, &identity.genesis);
 
         let (failing, failures) = unbounded_channel();
@@ -359,7 +360,7 @@ impl<S: StateMachine> Node<S> {
         let log = LogActor::new(log, lock, writes, wires.clone())
             .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
         let policy = HeartbeatPolicy::new(me, incarnation, leadership, genesis.clone(), seed, now);
-        let stored = Inside::Stored { snapshots: snapshots.stored().to_vec() };
+        let shelved = snapshots.told();
         let arrivals = Arrivals::<S>::default();
         let shelf = Shelf::new(snapshots, genesis.clone(), arrivals.clone(), wires.clone());
         let shelf = ShelfActor::new(shelf, threads)
@@ -376,7 +377,7 @@ impl<S: StateMachine> Node<S> {
         let elector = Elector::new(me, policy);
         contexts.elector.run(RoleActor::new("leadership", elector, wires.clone()));
         contexts.log.run(log);
-        let archive = Archive::new(me, ArchiveOptions::default());
+        let archive = Archive::new(me, archive);
         contexts.archive.run(RoleActor::new("archive", archive, wires.clone()));
         contexts.shelf.run(shelf);
         contexts.apply.run(ApplyActor::new(replica, backlog, arrivals, wires.clone()));
@@ -387,7 +388,7 @@ impl<S: StateMachine> Node<S> {
             leader.clone(),
             wires.clone(),
         ));
-        let hello = [advanced, stored].map(Message::Inside);
+        let hello = [advanced].into_iter().chain(shelved).map(Message::Inside);
         wires.dispatch(hello.map(|message| Envelope { from: me, to: me, message }));
 
         let address = listening;

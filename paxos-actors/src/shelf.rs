@@ -57,6 +57,8 @@ pub struct Shelf<S: StateMachine> {
     genesis: Configurations,
     arrivals: Arrivals<S>,
     wires: Wires,
+    /// Which snapshot of a peer the last piece was of.
+    fetching: Option<Slot>,
 }
 
 impl<S: StateMachine> Shelf<S> {
@@ -67,7 +69,7 @@ impl<S: StateMachine> Shelf<S> {
         arrivals: Arrivals<S>,
         wires: Wires,
     ) -> Self {
-        Shelf { snapshots, genesis, arrivals, wires }
+        Shelf { snapshots, genesis, arrivals, wires, fetching: None }
     }
 
     fn work(&mut self, job: Shelve) -> Result<(), Failure> {
@@ -137,6 +139,9 @@ impl<S: StateMachine> Shelf<S> {
 
     fn keep(&mut self, snapshot: &Manifest, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
         let upto = snapshot.upto;
+        if self.fetching.replace(upto) != Some(upto) || offset == 0 {
+            tracing::info!(%upto, offset, bytes = snapshot.bytes, "fetching a snapshot");
+        }
         match self.snapshots.keep(snapshot, offset, bytes)? {
             Kept::Written(offset) => self.tell(Inside::Kept { upto, offset }),
             Kept::Spoiled => {

@@ -3,7 +3,9 @@
 //!
 //! It never touches their bytes: making, reading and keeping them is its driver's work. The one who
 //! fetches asks for every piece, so a transfer goes as fast as its receiver writes, ends when its
-//! receiver is gone, and repeats no more than the piece that was lost.
+//! receiver is gone, and repeats no more than the piece that was lost. What has come of a snapshot
+//! outlives the peer that sent it and a restart of the receiver: whoever has the same snapshot is
+//! asked for the rest.
 
 use std::time::Duration;
 
@@ -41,6 +43,16 @@ impl Default for ArchiveOptions {
     }
 }
 
+impl ArchiveOptions {
+    /// The default, but that a fetch takes no more than this of the network, in pieces of no more
+    /// than an eighth of a second, so that it takes it evenly.
+    pub fn paced(bytes_per_second: u64) -> Self {
+        let default = ArchiveOptions::default();
+        let piece_bytes = (bytes_per_second / 8).clamp(1, default.piece_bytes);
+        ArchiveOptions { piece_bytes, bytes_per_second, ..default }
+    }
+}
+
 /// An archive.
 ///
 /// Invariant: it says that a snapshot is saved only when its driver says that it is stored, synced.
@@ -51,6 +63,8 @@ pub struct Archive {
     /// What is stored here, oldest first.
     stored: Vec<Manifest>,
     fetching: Option<Fetching>,
+    /// What lies here of a snapshot, and how many bytes, while nobody is asked for the rest.
+    partial: Option<(Manifest, u64)>,
     dropped: u64,
 }
 
@@ -81,7 +95,8 @@ impl Fetching {
 impl Archive {
     /// The archive of node `me`, which has nothing until it hears what is stored.
     pub fn new(me: NodeId, options: ArchiveOptions) -> Self {
-        Archive { me, options, stored: Vec::new(), fetching: None, dropped: 0 }
+        let (stored, fetching, partial, dropped) = (Vec::new(), None, None, 0);
+        Archive { me, options, stored, fetching, partial, dropped }
     }
 
     /// The newest snapshot stored here.
@@ -97,14 +112,26 @@ impl Archive {
         self.newest().is_some_and(|newest| newest.upto >= upto)
     }
 
-    /// A peer has cut what the learner asked it for, and offers a snapshot.
-    fn behind(&mut self, now: Time, peer: NodeId, upto: Slot) {
-        if self.covers(upto) || self.fetching.is_some() {
+    /// A peer has cut what the learner asked it for, and offers a snapshot. If part of one lies here
+    /// that the peer may still have, it is asked for the rest.
+    fn behind(&mut self, now: Time, peer: NodeId, offered: Slot) {
+        if self.covers(offered) || self.fetching.is_some() {
             return;
         }
-        let (snapshot, offset, pull_at) = (None, 0, Some(now));
+        let partial = self.partial.take_if(|(snapshot, _)| snapshot.upto <= offered);
+        let (snapshot, offset) = partial.unzip();
+        let upto = snapshot.as_ref().map_or(offered, |snapshot| snapshot.upto);
+        let (offset, pull_at) = (offset.unwrap_or(0), Some(now));
         let fetching = Fetching { peer, upto, snapshot, offset, pull_at, pulled: now, grown: now };
         self.fetching = Some(fetching);
+    }
+
+    /// Part of a snapshot lies here since before the start.
+    fn partly(&mut self, snapshot: Manifest, offset: u64) {
+        let begun = self.fetching.as_ref().is_some_and(|fetching| fetching.snapshot.is_some());
+        if !begun && !self.covers(snapshot.upto) {
+            self.partial = Some((snapshot, offset));
+        }
     }
 
     /// Hands out a piece: of the snapshot that is asked for, or the beginning of the newest.
@@ -147,7 +174,13 @@ impl Archive {
             fetching.offset = offset;
             fetching.pull_at = None;
             fetching.grown = now;
+            self.partial = None;
             out.push(Effect::KeepPiece { snapshot, offset, bytes });
+        } else if !same && snapshot.upto == fetching.upto && offset == fetching.offset {
+            // What lies here is not what this peer has: another release may write it otherwise.
+            fetching.snapshot = None;
+            fetching.offset = 0;
+            fetching.pull_at = Some(now);
         }
     }
 
@@ -174,10 +207,14 @@ impl Archive {
             return;
         };
         let (oldest, upto) = (oldest.upto, newest.upto);
-        if self.fetching.as_ref().is_some_and(|fetching| fetching.upto <= upto) {
-            self.fetching = None;
-        }
+        self.forget(upto);
         out.push(self.send(self.me, Message::Inside(Inside::Saved { upto, oldest })));
+    }
+
+    /// Everything below a slot is here: nothing that ends there is fetched any more.
+    fn forget(&mut self, below: Slot) {
+        self.fetching.take_if(|fetching| fetching.upto <= below);
+        self.partial.take_if(|(snapshot, _)| snapshot.upto <= below);
     }
 
     /// Does what is due.
@@ -187,6 +224,8 @@ impl Archive {
             return;
         }
         if fetching.grown.after(self.options.patience) <= now {
+            let begun = fetching.snapshot.take().map(|snapshot| (snapshot, fetching.offset));
+            self.partial = begun.or(self.partial.take());
             self.fetching = None;
             return;
         }
@@ -211,12 +250,11 @@ impl Role for Archive {
             },
             Input::Message(_, Message::Inside(inside)) => match inside {
                 Inside::Behind { peer, upto } => self.behind(now, peer, upto),
+                Inside::Partly { snapshot, offset } => self.partly(snapshot, offset),
                 Inside::Kept { upto, offset } => self.kept(now, upto, offset),
                 Inside::Stored { snapshots } => self.stored(snapshots, out),
                 // The log has led as far meanwhile.
-                Inside::Advanced { next, .. } => {
-                    self.fetching = self.fetching.take().filter(|fetching| fetching.upto > next);
-                }
+                Inside::Advanced { next, .. } => self.forget(next),
                 _ => {}
             },
             Input::Message(..) | Input::Timeout => {}

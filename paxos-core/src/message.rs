@@ -275,6 +275,13 @@ pub enum Inside {
         /// The snapshots.
         snapshots: Vec<Manifest>,
     },
+    /// Driver to archive, at the start: so much of a peer's snapshot came before it, and is sound.
+    Partly {
+        /// The snapshot.
+        snapshot: Manifest,
+        /// How many bytes from its beginning on.
+        offset: u64,
+    },
     /// Driver to archive: so much of a fetched snapshot is written; 0: it was spoiled.
     Kept {
         /// The first slot that the snapshot does not cover.
@@ -442,7 +449,8 @@ pub fn receivers(message: &Message) -> &'static [RoleKind] {
         Message::Inside(inside) => match inside {
             Inside::Propose { .. } | Inside::Stamped { .. } | Inside::Due { .. } => &[Proposer],
             Inside::Read { .. } | Inside::Restored(_) => &[Learner],
-            Inside::Behind { .. } | Inside::Stored { .. } | Inside::Kept { .. } => &[Archive],
+            Inside::Behind { .. } | Inside::Stored { .. } => &[Archive],
+            Inside::Partly { .. } | Inside::Kept { .. } => &[Archive],
             Inside::Saved { .. } => &[Acceptor, Learner, Leadership],
             Inside::Safe { .. } => &[Proposer],
             Inside::Advanced { .. } => &[Proposer, Leadership, Archive],

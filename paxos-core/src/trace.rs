@@ -179,6 +179,7 @@ impl Display for Inside {
             }
             Inside::Behind { peer, upto } => write!(f, "behind {peer} snapshot {upto}"),
             Inside::Stored { snapshots } => write!(f, "stored {}", List(snapshots.iter())),
+            Inside::Partly { snapshot, offset } => write!(f, "partly {snapshot} to {offset}"),
             Inside::Kept { upto, offset } => write!(f, "kept {upto} to {offset}"),
             Inside::Restored(restored) => write!(f, "restored to {}", restored.next),
             Inside::Saved { upto, oldest } => write!(f, "saved {upto} oldest {oldest}"),

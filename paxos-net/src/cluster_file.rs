@@ -170,6 +170,8 @@ segment_bytes = {}
 every_bytes = {}
 # So many snapshots are kept, and the log from the oldest of them on.
 keep = {}
+# Fetching one from a peer takes no more than this of the network.
+fetch_bytes_per_second = {}
 
 [batching]
 # Batches of one gateway on their way at once; commands gather meanwhile.
@@ -192,6 +194,7 @@ values_lane_bytes = {}
             self.log.segment_bytes,
             self.snapshots.every_bytes,
             self.snapshots.keep,
+            self.snapshots.fetch_bytes_per_second,
             self.batching.batches_in_flight,
             self.batching.batch_bytes,
             self.limits.connections_per_identity,
@@ -249,8 +252,10 @@ impl Form {
             return Err((span, what.to_owned()));
         }
         let (span, snapshots) = taken_apart(self.snapshots);
-        if snapshots.every_bytes == 0 || snapshots.keep == 0 {
-            return Err((span, "every_bytes and keep must be at least 1".to_owned()));
+        let least = snapshots.every_bytes.min(snapshots.fetch_bytes_per_second);
+        if least == 0 || snapshots.keep == 0 {
+            let what = "every_bytes, keep and fetch_bytes_per_second must be at least 1";
+            return Err((span, what.to_owned()));
         }
         let (span, batching) = taken_apart(self.batching);
         if batching.batches_in_flight == 0 || batching.batch_bytes == 0 {

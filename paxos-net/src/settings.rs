@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use paxos_core::HeartbeatOptions;
+use paxos_core::{ArchiveOptions, HeartbeatOptions};
 use serde::{Deserialize, Deserializer};
 
 use crate::codec::Codec;
@@ -61,6 +61,9 @@ pub struct SnapshotSettings {
     pub every_bytes: u64,
     /// So many are kept; the log is cut below the oldest of them. Default 2.
     pub keep: u32,
+    /// Fetching one from a peer takes no more than this of the network, in bytes a second. Default
+    /// 64 MiB.
+    pub fetch_bytes_per_second: u64,
 }
 
 /// The section `[batching]`.
@@ -107,7 +110,8 @@ impl Default for Log {
 
 impl Default for SnapshotSettings {
     fn default() -> Self {
-        SnapshotSettings { every_bytes: 32 << 20, keep: 2 }
+        let fetch_bytes_per_second = ArchiveOptions::default().bytes_per_second;
+        SnapshotSettings { every_bytes: 32 << 20, keep: 2, fetch_bytes_per_second }
     }
 }
 

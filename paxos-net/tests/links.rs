@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use paxos_core::message::{Heartbeat, LeadershipMessage, LearnerMessage};
-use paxos_core::{AcceptorMessage, Ballot, Batch, Message, NodeId, Slot, Time, Value};
+use paxos_core::{
+    AcceptorMessage, ArchiveMessage, Ballot, Batch, Manifest, Message, NodeId, Slot, Time, Value,
+};
 use paxos_net::codec::Codec;
 use paxos_net::protocol::{ClientResponse, PeerRefusal, Refused, Relay, Response};
 use support::{Stub, World, address, bind_again, until};
@@ -99,6 +101,48 @@ async fn every_lane_arrives_in_binary() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_lane_arrives_in_json() {
     every_lane_arrives(Codec::Json).await;
+}
+
+/// A snapshot of hundreds of MB is on its way: as much of it waits on its lane as may, at any time.
+#[tokio::test]
+async fn b25_a_snapshot_on_its_way_holds_nothing_else_up() {
+    const PIECE: usize = 256 << 10;
+    const PIECES: usize = 200;
+    let world = World::new();
+    let (one, two) = (Stub::new(1), Stub::new(2));
+    let (first, second) = (world.endpoint(&one), world.endpoint(&two));
+    let there = first.link(NodeId(2), address(&second));
+    let _back = second.link(NodeId(1), address(&first));
+    until("both links are up", || one.is_up(2) && two.is_up(1)).await;
+    let piece = || {
+        let snapshot = Manifest { upto: Slot(9), bytes: 1 << 30, crc32c: 0 };
+        let bytes = Bytes::from(vec![7; PIECE]);
+        Message::Archive(ArchiveMessage::Piece { snapshot, offset: 0, bytes })
+    };
+    let arrived = |wanted: fn(&Message) -> bool| {
+        two.messages.lock().unwrap().iter().filter(|(_, message)| wanted(message)).count()
+    };
+    let pieces = || arrived(|message| matches!(message, Message::Archive(_)));
+    let mut sequence = 0;
+    while pieces() < PIECES {
+        // More than the lane holds: what does not fit is dropped, and the lane is full.
+        (0..5).for_each(|_| there.send(&piece()));
+        let before = pieces();
+        sequence += 1;
+        there.send(&accepted(sequence));
+        let beats = arrived(|message| matches!(message, Message::Leadership(_)));
+        let votes = sequence as usize;
+        // A datagram may be lost, so it is repeated as in life.
+        until("a vote and a heartbeat have overtaken the snapshot", || {
+            there.send(&heartbeat(sequence));
+            arrived(|message| matches!(message, Message::Learner(_))) >= votes
+                && arrived(|message| matches!(message, Message::Leadership(_))) > beats
+        })
+        .await;
+        let overtaken = pieces() - before;
+        assert!(overtaken <= 8, "{overtaken} pieces arrived first");
+        until("the snapshot goes on too", || pieces() > before).await;
+    }
 }
 
 #[tokio::test]

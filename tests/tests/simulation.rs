@@ -55,6 +55,8 @@ fn a_thousand_seeds_agree_and_make_progress() {
     }
     let restored: u64 = reports.iter().map(|report| report.restored).sum();
     assert!(restored > 1000, "snapshots hardly ever helped: {restored}");
+    let resumed: u64 = reports.iter().map(|report| report.resumed).sum();
+    assert!(resumed > 20, "hardly any fetch was gone on with after a restart: {resumed}");
     let leaders: usize = reports.iter().map(|report| report.leaders).sum();
     assert!(leaders > 2000, "leaders hardly ever changed: {leaders}");
 }

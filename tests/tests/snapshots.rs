@@ -71,6 +71,42 @@ fn clus5_d8_d9_a_node_that_was_away_for_longer_than_the_log_comes_back_by_a_snap
     }
 }
 
+/// So much of a snapshot that comes from a peer is marked as written in a node's directory.
+fn marked(cluster: &Cluster, node: u64) -> Option<u64> {
+    let marks = fs::read(files(cluster, node, "snapshots", "coming.marks").pop()?).ok()?;
+    Some(u64::from_le_bytes(*marks.get(512..)?.first_chunk()?))
+}
+
+#[test]
+fn clus4_a_node_that_is_killed_while_it_fetches_goes_on_where_it_was() {
+    let mut cluster = Cluster::made();
+    cluster.edit("every_bytes = 33554432", "every_bytes = 20000");
+    cluster.edit("segment_bytes = 16777216", "segment_bytes = 65536");
+    cluster.edit("fetch_bytes_per_second = 67108864", "fetch_bytes_per_second = 8000");
+    cluster.start_all();
+    cluster.incr("hits", 1);
+    cluster.kill(3);
+    let fill = ["bench", "--counters", "200", "--name-bytes", "250", "--duration", "2s"];
+    cluster.told(&fill).ok();
+    for node in [1, 2] {
+        assert_eq!(snapshots(&cluster, node).len(), 2, "node {node} has not cut its log");
+    }
+    cluster.start(3);
+    until("some pieces are here", || marked(&cluster, 3).filter(|bytes| *bytes >= 4000));
+    cluster.kill(3);
+    assert!(snapshots(&cluster, 3).is_empty(), "the fetch was over before the node was killed");
+    let begun = marked(&cluster, 3).unwrap();
+    cluster.start(3);
+    let words = until("the snapshot is fetched", || {
+        let words = cluster.node(3).stderr();
+        words.contains("snapshot fetched").then_some(words)
+    });
+    let line = words.lines().find(|line| line.contains("fetching a snapshot")).unwrap();
+    assert!(line.contains(&format!("offset={begun}")), "{line}");
+    cluster.await_level();
+    assert_eq!(cluster.get_via("hits", 3), 1);
+}
+
 #[test]
 fn proc1_all_nodes_killed_while_they_save_come_back_with_everything_acknowledged() {
     let mut cluster = saving();

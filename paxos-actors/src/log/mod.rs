@@ -19,6 +19,7 @@ mod identity;
 mod inspection;
 mod lock;
 mod memory;
+mod partial;
 mod recovery;
 mod segment;
 mod snapshots;

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use paxos_core::{ClusterId, Manifest, Slot};
+use paxos_core::{ClusterId, Inside, Manifest, Slot};
 use thiserror::Error;
 
 use super::disk::{Disk, DiskError};
 use super::effort::{Effort, timed};
+use super::partial::{COMING, MARKS, Partial};
 
 /// The directory of snapshots within a data directory.
 pub const SNAPSHOTS: &str = "snapshots";
@@ -14,16 +15,13 @@ pub const SNAPSHOTS: &str = "snapshots";
 /// A snapshot that is being made here.
 const MAKING: &str = "making.tmp";
 
-/// One that comes from a peer.
-const COMING: &str = "coming.tmp";
-
 /// Bytes before the state: magic and version, the slot, the length of the state, the checksum.
-const HEADER: usize = 32;
+pub(super) const HEADER: usize = 32;
 const MAGIC: [u8; 8] = *b"paxsnap\x02";
 const CRC: std::ops::Range<usize> = 24..28;
 
 /// Written, and synced, in pieces of this many bytes.
-const PIECE: usize = 1 << 20;
+pub(super) const PIECE: usize = 1 << 20;
 
 /// What is wrong with snapshots. The node must not start, or must stop.
 #[derive(Debug, Error)]
@@ -88,6 +86,8 @@ pub struct SnapshotReport {
 ///
 /// Invariant: a snapshot has its name only when all of it is synced; a crash at any moment leaves
 /// the ones before as they were.
+///
+/// Invariant: what has come of a peer's snapshot is newer than everything stored.
 #[derive(Debug)]
 pub struct Snapshots {
     disk: Box<dyn Disk + Send>,
@@ -95,14 +95,14 @@ pub struct Snapshots {
     keep: usize,
     /// Oldest first.
     stored: Vec<Manifest>,
-    /// The one that comes from a peer, and how much of it is written.
-    coming: Option<(Manifest, u64)>,
+    /// The one that comes from a peer.
+    coming: Option<Partial>,
     effort: Effort,
 }
 
 impl Snapshots {
-    /// The snapshots in a directory, of which the newest `keep` are kept. What was left unfinished
-    /// is removed.
+    /// The snapshots in a directory, of which the newest `keep` are kept. One that was being made is
+    /// removed; what had come of a peer's is read, and kept if it is sound and still of use.
     ///
     /// # Errors
     /// See [`SnapshotError`].
@@ -115,18 +115,20 @@ impl Snapshots {
             Err(error) if error.is_not_found() => Vec::new(),
             listed => listed?,
         };
-        let (coming, mut stored) = (None, Vec::new());
-        for name in names {
-            if let Some(upto) = upto_of(&name) {
-                let header = disk.read_at(&name, 0, HEADER)?;
+        let mut stored: Vec<Manifest> = Vec::new();
+        for name in &names {
+            if let Some(upto) = upto_of(name) {
+                let header = disk.read_at(name, 0, HEADER)?;
                 let manifest = manifest_of(&header).filter(|manifest| manifest.upto == upto);
-                let path = disk.path().join(&name);
+                let path = disk.path().join(name);
                 let reason = "its header is not that of this snapshot";
                 stored.push(manifest.ok_or(SnapshotError::Damaged { path, reason })?);
-            } else if name == MAKING || name == COMING {
-                disk.remove(&name)?;
+            } else if name == MAKING {
+                disk.remove(name)?;
             }
         }
+        let covered = stored.last().map_or(0, |newest| newest.upto.0);
+        let coming = Partial::find(&mut *disk, &names, covered)?;
         Ok(Snapshots {
             disk,
             cluster,
@@ -186,6 +188,21 @@ impl Snapshots {
     /// What is stored, oldest first.
     pub fn stored(&self) -> &[Manifest] {
         &self.stored
+    }
+
+    /// What lies here of a snapshot that comes from a peer: its manifest, and how many bytes.
+    pub fn partial(&self) -> Option<(&Manifest, u64)> {
+        self.coming.as_ref().map(|coming| (coming.manifest(), coming.written()))
+    }
+
+    /// What an archive must hear when it starts.
+    pub fn told(&self) -> impl Iterator<Item = Inside> + use<> {
+        let stored = Inside::Stored { snapshots: self.stored.clone() };
+        let partly = self.partial().map(|(snapshot, offset)| {
+            let snapshot = snapshot.clone();
+            Inside::Partly { snapshot, offset }
+        });
+        [stored].into_iter().chain(partly)
     }
 
     /// The length of the newest, in bytes.
@@ -260,8 +277,8 @@ impl Snapshots {
         Ok(Some(self.disk.read_at(&name_of(snapshot.upto), offset, bytes as usize)?))
     }
 
-    /// Writes a piece of a peer's snapshot behind those written before; the first begins anew. With
-    /// the last the whole is checked; [`Snapshots::store`] stores it.
+    /// Writes a piece of a peer's snapshot behind those written before, in this run or an earlier
+    /// one; the first begins anew. With the last the whole is checked; [`Snapshots::store`] stores it.
     ///
     /// # Errors
     /// See [`SnapshotError`].
@@ -272,17 +289,15 @@ impl Snapshots {
         piece: &[u8],
     ) -> Result<Kept, SnapshotError> {
         if offset == 0 {
-            self.disk.create(COMING, snapshot.bytes)?;
-            self.coming = Some((snapshot.clone(), 0));
+            self.coming = Some(Partial::begin(&mut *self.disk, snapshot.clone())?);
         }
-        let Some((coming, written)) = &mut self.coming else { return Ok(Kept::Spoiled) };
-        if coming != snapshot || *written != offset {
-            return Ok(Kept::Written(*written));
+        let Some(coming) = &mut self.coming else { return Ok(Kept::Spoiled) };
+        if coming.manifest() != snapshot || coming.written() != offset {
+            return Ok(Kept::Written(coming.written()));
         }
-        self.disk.write_at(COMING, offset, piece)?;
-        *written += piece.len() as u64;
-        if *written < snapshot.bytes {
-            return Ok(Kept::Written(*written));
+        coming.append(&mut *self.disk, piece)?;
+        if coming.written() < snapshot.bytes {
+            return Ok(Kept::Written(coming.written()));
         }
         if let Ok(state) = self.state_in(COMING, snapshot)? {
             return Ok(Kept::Whole(state));
@@ -296,10 +311,9 @@ impl Snapshots {
     /// # Errors
     /// See [`SnapshotError`].
     pub fn store(&mut self) -> Result<(), SnapshotError> {
-        match self.coming.take() {
-            Some((manifest, _)) => self.publish(COMING, manifest),
-            None => Ok(()),
-        }
+        let Some(coming) = self.coming.take() else { return Ok(()) };
+        self.publish(COMING, coming.manifest().clone())?;
+        Ok(self.disk.remove(MARKS)?)
     }
 
     /// Throws away what has come from a peer so far.
@@ -308,7 +322,7 @@ impl Snapshots {
     /// See [`SnapshotError`].
     pub fn discard(&mut self) -> Result<(), SnapshotError> {
         match self.coming.take() {
-            Some(_) => Ok(self.disk.remove(COMING)?),
+            Some(coming) => Ok(coming.remove(&mut *self.disk)?),
             None => Ok(()),
         }
     }
@@ -324,7 +338,12 @@ impl Snapshots {
         for old in self.stored.drain(..surplus) {
             self.disk.remove(&name_of(old.upto))?;
         }
-        Ok(())
+        let newest = self.stored.last().map(|newest| newest.upto);
+        let passed = |coming: &mut Partial| Some(coming.manifest().upto) <= newest;
+        match self.coming.take_if(passed) {
+            Some(coming) => Ok(coming.remove(&mut *self.disk)?),
+            None => Ok(()),
+        }
     }
 
     fn header(&self, upto: Slot, state: &[u8]) -> [u8; HEADER] {
@@ -394,7 +413,7 @@ fn crc_of(header: &[u8]) -> u32 {
 }
 
 /// What a header says; `None` if it is none.
-fn manifest_of(header: &[u8]) -> Option<Manifest> {
+pub(super) fn manifest_of(header: &[u8]) -> Option<Manifest> {
     let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| header[at + byte]));
     let sound = header.len() == HEADER && header[..8] == MAGIC && header[CRC.end..] == [0; 4];
     sound.then(|| Manifest {

@@ -7,6 +7,7 @@ mod crash;
 mod cut;
 mod damage;
 mod directory;
+mod fetches;
 mod format;
 mod golden;
 mod inspect;

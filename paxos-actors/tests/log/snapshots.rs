@@ -125,7 +125,7 @@ fn one_that_is_spoiled_on_the_way_is_thrown_away() {
 }
 
 #[test]
-fn clus4_a_fetch_that_ends_early_leaves_nothing_behind() {
+fn clus4_a_fetch_that_ends_early_is_no_snapshot() {
     let (from, to) = (MemoryDisk::new().shared(), MemoryDisk::new().shared());
     open(&from, 2).unwrap().save(Slot(9), &state(9)).unwrap();
     let manifest = open(&from, 2).unwrap().stored()[0].clone();
@@ -139,7 +139,10 @@ fn clus4_a_fetch_that_ends_early_leaves_nothing_behind() {
     // Begun anew.
     assert_eq!(target.keep(&manifest, 0, &piece).unwrap(), Kept::Written(700));
     assert_eq!(found(&to), [] as [u64; 0]);
+    // Another file is gone on with only from its beginning.
+    to.lock().unwrap().delete("coming.marks");
     assert_eq!(open(&to, 2).unwrap().keep(&manifest, 700, &piece).unwrap(), Kept::Spoiled);
+    assert!(to.lock().unwrap().names().is_empty());
 }
 
 #[test]

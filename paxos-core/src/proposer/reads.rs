@@ -11,7 +11,8 @@ use super::{Proposer, Stamped};
 
 impl Proposer {
     /// Whether the lease of this leadership is valid now. `now` must be read after whatever is to
-    /// be answered by it was stamped.
+    /// be answered by it was stamped. From then on the answer may take its time, and the node stand
+    /// still: a read is one of the moment of its stamp, which lies within the call.
     pub fn has_lease(&self, now: Time) -> bool {
         let membership = self.configurations.at(self.next);
         let lease = self.term.as_ref().map(|term| &term.rounds.lease);

@@ -301,6 +301,11 @@ impl<'a> Words<'a> {
                 Inside::Behind { peer, upto: self.slot() }
             }
             "stored" => Inside::Stored { snapshots: self.list(Self::manifest) },
+            "partly" => {
+                let snapshot = self.manifest();
+                self.skip("to");
+                Inside::Partly { snapshot, offset: self.number() }
+            }
             "kept" => {
                 let upto = self.slot();
                 self.skip("to");

@@ -44,6 +44,7 @@ struct Sums {
     slots: u64,
     snapshots: u64,
     restored: u64,
+    resumed: u64,
     /// Faults that happened, by kind.
     faults: BTreeMap<String, u64>,
     /// Simulated milliseconds, of clusters of three nodes and more.
@@ -54,12 +55,15 @@ impl Program for Sums {
     const NAME: &str = "simulate";
 
     fn run(seed: u64) -> Result<Self, String> {
-        let Report { nodes, slots, answered, faults, lasted, snapshots, restored, .. } = run(seed)?;
+        let report = run(seed)?;
+        let Report { nodes, slots, answered, faults, lasted, snapshots, restored, resumed, .. } =
+            report;
         Ok(Sums {
             operations: answered as u64,
             slots: slots as u64,
             snapshots,
             restored,
+            resumed,
             faults: faults.by_kind().collect(),
             millis: if nodes >= 3 { lasted.as_millis() as u64 } else { 0 },
         })
@@ -70,6 +74,7 @@ impl Program for Sums {
         self.slots += other.slots;
         self.snapshots += other.snapshots;
         self.restored += other.restored;
+        self.resumed += other.resumed;
         self.millis += other.millis;
         for (kind, count) in other.faults {
             *self.faults.entry(kind).or_default() += count;
@@ -77,14 +82,14 @@ impl Program for Sums {
     }
 
     fn words(&self, rate: Rate) -> String {
-        let Sums { operations, slots, snapshots, restored, faults, millis } = self;
+        let Sums { operations, slots, snapshots, restored, resumed, faults, millis } = self;
         let hours = *millis as f64 / 3_600_000.0;
         let speed = hours / rate.hours;
         let faults: Vec<_> = faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         format!(
             "{hours:.1} simulated cluster-hours of three nodes and more ({speed:.0} per \
              CPU-hour), {operations} client operations, {slots} slots, {snapshots} snapshots made, \
-             {restored} fetched; {}",
+             {restored} fetched, {resumed} gone on with after a restart; {}",
             faults.join(", ")
         )
     }

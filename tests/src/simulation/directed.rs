@@ -269,15 +269,16 @@ impl Cluster {
         self.world.conditions.leases_unwatched = true;
     }
 
-    /// A client of its own reads at this node, by its lease if it has one.
-    pub fn read_by_lease(&mut self, node: u64) {
+    /// A client of its own reads at this node, and at others if it gets no answer. Its number.
+    pub fn read_at(&mut self, node: u64, level: ReadLevel) -> usize {
         let id = self.world.clients.len();
         let mut client = Client::new(id as u64, 1, true);
         client.node = NodeId(node);
-        let (invoked, wish) = (self.world.now, Wish::Read(ReadLevel::Lease));
+        let (invoked, wish) = (self.world.now, Wish::Read(level));
         client.present = Some(Present { invoked, wish });
         self.world.clients.push(client);
         self.world.ask(id);
+        id
     }
 
     /// From now on the clock of a node runs at this rate: so many of its milliseconds a second.
@@ -385,6 +386,16 @@ impl Cluster {
         self.world.by_lease
     }
 
+    /// How many reads a node has made certain.
+    pub fn certified(&self, node: u64) -> u64 {
+        self.world.certified.get(&NodeId(node)).copied().unwrap_or_default()
+    }
+
+    /// Whether the read of a client of its own has its answer.
+    pub fn is_answered(&self, client: usize) -> bool {
+        self.world.clients[client].present.is_none()
+    }
+
     /// The highest round that any disk has a promise of.
     pub fn round(&self) -> u64 {
         let rounds = self.world.hosts.values().map(|host| host.durable.promised.round);
@@ -420,6 +431,17 @@ impl Cluster {
     /// The first slot that the node's log has not cut.
     pub fn trimmed(&self, node: u64) -> u64 {
         self.world.hosts.get(&NodeId(node)).map_or(0, |host| host.durable.trimmed.0)
+    }
+
+    /// Bytes that a node has of a snapshot which it fetches; 0 if it does not run.
+    pub fn fetched(&self, node: u64) -> u64 {
+        let running = self.world.running.get(&NodeId(node));
+        running.and_then(|running| running.snapshots.partial()).map_or(0, |(_, bytes)| bytes)
+    }
+
+    /// Fetches that nodes have gone on with after a restart.
+    pub fn resumed(&self) -> u64 {
+        self.world.resumed
     }
 
     /// What happened to messages so far.

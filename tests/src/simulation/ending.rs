@@ -83,6 +83,7 @@ impl World<'_> {
             by_lease: self.by_lease,
             snapshots: self.made,
             restored: self.restored,
+            resumed: self.resumed,
             lasted: self.now.since(Time(0)),
         })
     }

@@ -125,6 +125,8 @@ pub struct Running {
     pub making: Option<Vec<(Slot, Value)>>,
     /// Its snapshots.
     pub snapshots: Snapshots,
+    /// Which snapshot of a peer the last piece was of.
+    pub fetching: Option<Slot>,
     /// States that came as snapshots, by the first slot that they do not cover, and wait until the
     /// learner goes on from them.
     pub restored: BTreeMap<Slot, Replica<Sum>>,
@@ -180,7 +182,7 @@ impl Running {
         };
         let proposer = || Proposer::new(me, run, settings.proposer.clone(), known());
         let archive = || Archive::new(me, settings.archive.clone());
-        let stored = Inside::Stored { snapshots: snapshots.stored().to_vec() };
+        let shelved = snapshots.told();
         let advanced = learner.as_ref().map(Learner::advanced);
         Ok(Running {
             me,
@@ -188,7 +190,7 @@ impl Running {
             acceptor: hosting.accepts.then(acceptor),
             proposer: hosting.leads.then(proposer),
             archive: hosting.learns.then(archive),
-            hello: advanced.into_iter().chain([stored]).collect(),
+            hello: advanced.into_iter().chain(shelved).collect(),
             governance,
             learner,
             elector: Elector::new(me, policy),
@@ -196,6 +198,7 @@ impl Running {
             backlog,
             making: None,
             snapshots,
+            fetching: None,
             restored: BTreeMap::new(),
             log,
             queue: VecDeque::new(),

@@ -18,6 +18,7 @@ impl World<'_> {
     /// A read may be answered by a node that has applied so much.
     pub(super) fn read_ready(&mut self, node: NodeId, ticket: u64, next: Slot, level: ReadLevel) {
         self.by_lease += u64::from(level == ReadLevel::Lease);
+        *self.certified.entry(node).or_default() += 1;
         self.waiting_reads.entry((node, next)).or_default().push(ticket);
         self.answer_reads(node);
     }

@@ -93,6 +93,8 @@ impl World<'_> {
     ) -> Result<(), String> {
         let upto = snapshot.upto;
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
+        let begun = running.fetching.replace(upto) == Some(upto);
+        self.resumed += u64::from(offset > 0 && !begun);
         match running.snapshots.keep(snapshot, offset, bytes) {
             Ok(Kept::Written(offset)) => self.tell_inside(node, Inside::Kept { upto, offset }),
             Ok(Kept::Spoiled) => self.tell_inside(node, Inside::Kept { upto, offset: 0 }),

@@ -49,6 +49,8 @@ pub struct Report {
     pub snapshots: u64,
     /// Snapshots that nodes took from others and went on from.
     pub restored: u64,
+    /// Fetches that nodes went on with after a restart.
+    pub resumed: u64,
     /// Virtual time that passed.
     pub lasted: Duration,
 }
@@ -130,9 +132,13 @@ pub(super) struct World<'a> {
     pub(super) leases: Leases,
     /// Reads that a lease made certain.
     pub(super) by_lease: u64,
+    /// Reads that each node made certain.
+    pub(super) certified: BTreeMap<NodeId, u64>,
     /// Snapshots made, and those of others that a node went on from.
     pub(super) made: u64,
     pub(super) restored: u64,
+    /// Fetches gone on with after a restart.
+    pub(super) resumed: u64,
     pub(super) replication: Replication,
     pub(super) snapshots: Snapshots,
     pub(super) faults: Faults,
@@ -182,9 +188,11 @@ impl<'a> World<'a> {
             settled: Slot::FIRST,
             made: 0,
             restored: 0,
+            resumed: 0,
             leadership: Leadership::new(plan.membership.quorums.clone()),
             leases: Leases::new(leases::holds(&plan.membership)),
             by_lease: 0,
+            certified: BTreeMap::new(),
             replication: Replication::default(),
             snapshots: Snapshots::new(plan.membership.clone()),
             faults: Faults::default(),

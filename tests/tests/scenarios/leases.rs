@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use paxos_core::ReadLevel;
 use paxos_tests::simulation::Plan;
 use paxos_tests::simulation::directed::Cluster;
 
@@ -83,7 +84,7 @@ fn slow_leader(allowed_ppm: u64) -> Result<u64, String> {
     let read = cluster.by_lease();
     for _ in 0..200 {
         cluster.run_for(millis(10));
-        cluster.read_by_lease(old);
+        cluster.read_at(old, ReadLevel::Lease);
     }
     let read = cluster.by_lease() - read;
     let finished = catch_unwind(AssertUnwindSafe(|| cluster.finish()));
@@ -97,6 +98,33 @@ fn c7_proc4_a_clock_beyond_the_bound_makes_a_lease_read_stale_and_within_it_none
     assert!(stale.starts_with("history: ") && stale.contains("stale"), "{stale}");
     let read = slow_leader(SLOW_PPM).unwrap();
     assert!(read > 0, "the bound must not be so wide that nothing is read by lease");
+}
+
+#[test]
+fn c8_a_leader_that_stands_still_in_the_midst_of_a_read_answers_nothing_that_is_stale() {
+    let mut answered = 0;
+    for phase in 0..120 {
+        let mut cluster = leased(millis(200));
+        let old = cluster.run_until_led();
+        cluster.run_for(seconds(1));
+        // Wherever the read is when its leader stands still: with the learner, with the proposer,
+        // judged, or answered.
+        let read = cluster.read_at(old, ReadLevel::Lease);
+        cluster.run_for(phase * Duration::from_micros(10));
+        answered += u64::from(cluster.is_answered(read));
+        cluster.pause(old, seconds(2));
+        cluster.run_until("another leads", seconds(2), |cluster| {
+            cluster.nodes().into_iter().any(|node| node != old && cluster.leads(node))
+        });
+        cluster.run_until_more(5);
+        // Asked after others have answered what the sleeper does not know; it hears of both when
+        // it wakes.
+        cluster.read_at(old, ReadLevel::Lease);
+        cluster.run_for(seconds(3));
+        // What every read saw is judged by the history.
+        cluster.finish();
+    }
+    assert!((10..110).contains(&answered), "{answered} of 120 were answered before the pause");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod determinism;
+mod fetches;
 mod idle;
 mod leases;
 mod memberships;
