@@ -112,8 +112,8 @@ impl Archive {
         self.newest().is_some_and(|newest| newest.upto >= upto)
     }
 
-    /// A peer has cut what the learner asked it for, and offers a snapshot. If part of one lies here
-    /// that the peer may still have, it is asked for the rest.
+    /// A peer has cut what the learner asked it for, and offers a snapshot. If part of one lies
+    /// here that the peer may still have, it is asked for the rest.
     fn behind(&mut self, now: Time, peer: NodeId, offered: Slot) {
         if self.covers(offered) || self.fetching.is_some() {
             return;

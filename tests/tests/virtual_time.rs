@@ -18,10 +18,13 @@ const SEEDS: std::ops::Range<u64> = 0..12;
 #[test]
 fn seeds_keep_every_promise_and_repeat_exactly() {
     let mut faults = BTreeMap::<String, u64>::new();
+    let (mut stale, mut by_lease) = (0, 0);
     for seed in SEEDS {
         let report = run(seed, Printed::Nothing);
         assert_eq!(report.broken, None, "seed {seed}");
         assert!(report.answered > 10, "seed {seed}: only {} answers", report.answered);
+        stale += report.stale;
+        by_lease += report.by_lease;
         for (kind, count) in report.faults.by_kind() {
             *faults.entry(kind).or_default() += count;
         }
@@ -29,7 +32,8 @@ fn seeds_keep_every_promise_and_repeat_exactly() {
             assert_eq!(run(seed, Printed::Nothing), report, "seed {seed} a second time");
         }
     }
-    for kind in ["Crash", "Cut", "Jump", "SyncFails", "DiskFull", "Rot", "DiskLost"] {
+    assert!(stale > 100 && by_lease > 50, "{stale} stale reads, {by_lease} by lease");
+    for kind in ["Crash", "Cut", "Jump", "Transfer", "SyncFails", "DiskFull", "Rot", "DiskLost"] {
         assert!(faults.contains_key(kind), "no {kind}: {faults:?}");
     }
     assert!(faults["datagrams lost"] > 100 && faults["syncs slowed"] > 10, "{faults:?}");

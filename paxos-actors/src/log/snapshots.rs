@@ -101,8 +101,8 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// The snapshots in a directory, of which the newest `keep` are kept. One that was being made is
-    /// removed; what had come of a peer's is read, and kept if it is sound and still of use.
+    /// The snapshots in a directory, of which the newest `keep` are kept. One that was being made
+    /// is removed; what had come of a peer's is read, and kept if it is sound and still of use.
     ///
     /// # Errors
     /// See [`SnapshotError`].
@@ -278,7 +278,8 @@ impl Snapshots {
     }
 
     /// Writes a piece of a peer's snapshot behind those written before, in this run or an earlier
-    /// one; the first begins anew. With the last the whole is checked; [`Snapshots::store`] stores it.
+    /// one; the first begins anew. With the last the whole is checked; [`Snapshots::store`] stores
+    /// it.
     ///
     /// # Errors
     /// See [`SnapshotError`].

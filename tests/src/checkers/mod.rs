@@ -15,12 +15,13 @@ pub mod recovery;
 pub mod registers;
 pub mod replication;
 pub mod snapshots;
+pub mod stale_reads;
 mod timing;
 pub mod tokens;
 pub mod window;
 
 /// What can say that a promise is broken, by the name that its words begin with.
-pub const CHECKERS: [&str; 14] = [
+pub const CHECKERS: [&str; 15] = [
     "agreement",
     "alarms",
     "answers",
@@ -34,6 +35,7 @@ pub const CHECKERS: [&str; 14] = [
     "recovery",
     "replication",
     "snapshots",
+    "stale reads",
     "window",
 ];
 

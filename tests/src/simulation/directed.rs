@@ -264,6 +264,11 @@ impl Cluster {
         self.world.transfer_to(NodeId(from), to.map(NodeId));
     }
 
+    /// From now on nodes that are needed no more are left running.
+    pub fn burn_no_disks(&mut self) {
+        self.world.conditions.nothing_burns = true;
+    }
+
     /// From now on leases may overlap: clocks do what they must not.
     pub fn watch_no_leases(&mut self) {
         self.world.conditions.leases_unwatched = true;
@@ -467,6 +472,7 @@ pub(super) struct Conditions {
     /// Nodes that are off until they are switched on.
     pub(super) down: BTreeSet<NodeId>,
     pub(super) leases_unwatched: bool,
+    pub(super) nothing_burns: bool,
     stalled: BTreeMap<NodeId, Time>,
     pipes: BTreeMap<(NodeId, NodeId), Pipe>,
 }

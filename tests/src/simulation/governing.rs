@@ -151,7 +151,7 @@ impl World<'_> {
         self.told(node, || format!("says that {} has settled", members(&newest)));
         self.snapshots.settled(node, from, &newest)?;
         self.settled = self.settled.max(from);
-        let burns = self.random.below(2) == 0;
+        let burns = self.random.below(2) == 0 && !self.conditions.nothing_burns;
         let gone = |host: &&Host| newest.has_removed(host.me) && (burns || host.me == node);
         let gone: Vec<_> = self.hosts.values().filter(gone).map(|host| host.me).collect();
         gone.into_iter().for_each(|node| self.dismiss(node));

@@ -10,7 +10,7 @@ use super::node::Running;
 use super::world::World;
 
 /// For how long a leader of this membership may hold a lease, by its own clock.
-pub(super) fn holds(membership: &Membership) -> Duration {
+pub fn holds(membership: &Membership) -> Duration {
     let whole = 1_000_000 + u128::from(membership.drift_ppm);
     Duration::from_micros((membership.lease.as_micros() * 1_000_000 / whole) as u64)
 }

@@ -19,6 +19,7 @@ mod trouble;
 mod world;
 
 pub use client::Sum;
+pub use leases::holds;
 pub use node::CLUSTER;
 pub(crate) use plan::quorums;
 pub use plan::{DRIFT_PPM, Faults, Plan, Rhythm, Settings, TROUBLES, Trouble};

@@ -1,33 +1,48 @@
 //! Clients of a run: light clients that add to a counter and read it, and remember what they saw.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use paxos_core::Random;
+use paxos_core::{Random, Slot};
 use paxos_net::Client;
-use paxos_net::protocol::Consistency;
+use paxos_net::client::Read;
+use paxos_net::protocol::{Consistency, Served};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::trace::Trace;
 use crate::checkers::counter_history::{Action, Call};
+use crate::checkers::stale_reads::StaleRead;
 use crate::simulation::Sum;
 
 /// Several clients at work.
 pub struct Crowd {
     trace: Trace,
     clients: Vec<Client>,
-    history: Arc<Mutex<Vec<Call>>>,
+    leases: bool,
+    seen: Arc<Mutex<Seen>>,
     dismissed: Arc<AtomicBool>,
     tasks: JoinSet<()>,
 }
 
+/// What clients saw.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Commands, and reads that contain everything answered before them.
+    pub calls: Vec<Call>,
+    /// Reads that need not.
+    pub stale: Vec<StaleRead>,
+    /// How many of the others a lease made certain.
+    pub by_lease: u64,
+}
+
 impl Crowd {
-    /// Nobody yet.
-    pub fn new(trace: Trace) -> Self {
+    /// Nobody yet. With `leases`, they rely on leases too.
+    pub fn new(trace: Trace, leases: bool) -> Self {
         let (clients, tasks) = (Vec::new(), JoinSet::new());
-        Crowd { trace, clients, history: Arc::default(), dismissed: Arc::default(), tasks }
+        let (seen, dismissed) = (Arc::default(), Arc::default());
+        Crowd { trace, clients, leases, seen, dismissed, tasks }
     }
 
     /// Adds a client that works until it is dismissed and has done so many operations, with pauses
@@ -37,7 +52,9 @@ impl Crowd {
             name: format!("client/{}", self.clients.len()),
             client: client.clone(),
             trace: self.trace.clone(),
-            history: self.history.clone(),
+            leases: self.leases,
+            newest: Slot(0),
+            seen: self.seen.clone(),
             dismissed: self.dismissed.clone(),
             random: Random::new(seed),
         };
@@ -63,8 +80,8 @@ impl Crowd {
     }
 
     /// What they saw.
-    pub fn history(&self) -> Vec<Call> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -72,7 +89,10 @@ struct Worker {
     name: String,
     client: Client,
     trace: Trace,
-    history: Arc<Mutex<Vec<Call>>>,
+    leases: bool,
+    /// The newest slot that a read of it has named.
+    newest: Slot,
+    seen: Arc<Mutex<Seen>>,
     dismissed: Arc<AtomicBool>,
     random: Random,
 }
@@ -112,13 +132,28 @@ impl Worker {
     }
 
     async fn read(&mut self) {
-        let invoked = self.now();
-        self.trace.event(&self.name, &"read", || "reads".to_owned());
-        match self.client.query_as::<Sum>(&(), Consistency::Linearizable).await {
-            Ok((slot, value)) => {
-                let words = || format!("reads {value} after {slot}");
-                self.trace.event(&self.name, &(slot, value), words);
-                self.saw(invoked, true, Action::Read(value));
+        let (invoked, newest) = (self.now(), self.newest);
+        let before = |slots| Slot(newest.0.saturating_sub(slots));
+        // The library sees to it that a stale read does not go back; a local one is as it is asked.
+        let (consistency, least) = match self.random.below(8) {
+            0 | 1 => (Consistency::Stale { at_least: before(5) }, newest),
+            // Behind slot 0 is at once.
+            2 if newest > Slot(2) => (Consistency::Local { after: before(2) }, before(2).next()),
+            3 | 4 if self.leases => (Consistency::Lease, Slot(0)),
+            _ => (Consistency::Linearizable, Slot(0)),
+        };
+        self.trace.event(&self.name, &consistency, || format!("reads {consistency:?}"));
+        match self.client.read_as::<Sum>(&(), consistency).await {
+            Ok(Read { slot, answer: value, served }) => {
+                let words = || format!("reads {value} after {slot}, {served}");
+                self.trace.event(&self.name, &(slot, value, served), words);
+                self.newest = slot.max(newest);
+                let Served::Stale { behind_ms } = served else {
+                    self.noted().by_lease += u64::from(served == Served::Lease);
+                    return self.saw(invoked, true, Action::Read(value));
+                };
+                let behind = behind_ms.map(|millis| millis * 1000);
+                self.noted().stale.push(StaleRead { invoked, least, slot, value, behind });
             }
             Err(error) => {
                 let words = || format!("is told: {error}");
@@ -131,8 +166,12 @@ impl Worker {
         self.trace.elapsed().as_micros() as u64
     }
 
+    fn noted(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn saw(&self, invoked: u64, answered: bool, action: Action) {
         let call = Call { invoked, answered: answered.then(|| self.now()), action };
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        self.noted().calls.push(call);
     }
 }

@@ -5,7 +5,7 @@ use std::future::{poll_fn, ready};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -18,19 +18,22 @@ use paxos_actors::log::{
 use paxos_actors::observer::{Observer, Shown};
 use paxos_actors::{Failure, Ground, Node, NodeConfig, StartError, Writes};
 use paxos_core::{Membership, NodeId, Random, Recovered, Time};
-use paxos_net::{Client, ClientConfig, ClusterFile, Entropy, Network};
+use paxos_net::{Client, ClientConfig, ClusterFile, Credentials, Entropy, Network};
 use tokio::time::{Instant, timeout_at};
 
 use super::plan::Setup;
 use super::switch::{Host, Switch};
 use super::syncs::Syncs;
 use super::trace::Trace;
-use super::vault::{self, CLUSTER};
+use super::vault::{self, CLIENTS_MAX, CLUSTER};
 use super::watch::Watch;
-use crate::simulation::{Sum, Trouble};
+use crate::simulation::{DRIFT_PPM, Sum, Trouble};
 
 /// The port of all nodes.
 const PORT: u16 = 7400;
+
+/// The place of the operator's client.
+const ADMIN: u64 = CLIENTS_MAX;
 
 /// Small, so that the log goes through many segments.
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -53,6 +56,10 @@ pub struct Cluster {
     random: Random,
     syncs: Syncs,
     torn: u64,
+    /// An operator's client, once there is one.
+    admin: Option<Client>,
+    /// How often leadership was moved on demand.
+    moved: Arc<AtomicU64>,
 }
 
 /// A node's machine: what is left when the node is not running.
@@ -94,7 +101,8 @@ impl Cluster {
         file.snapshots.every_bytes = SNAPSHOT_BYTES;
         file.net.codec = setup.codec;
         let genesis = Membership::of_voters(nodes).map_err(|error| error.to_string())?;
-        let genesis = Membership { quorums: setup.quorums.clone(), ..genesis };
+        let drift_ppm = if setup.drift { DRIFT_PPM } else { genesis.drift_ppm };
+        let genesis = Membership { quorums: setup.quorums.clone(), drift_ppm, ..genesis };
         let mut homes = BTreeMap::new();
         for node in file.nodes.keys().copied() {
             let mut disk = MemoryDisk::new().shared();
@@ -108,15 +116,19 @@ impl Cluster {
             let home = Home { disk, clock, spoilt: None, damaged: false, running: None };
             homes.insert(node, home);
         }
+        let clock = |home: &Home| Clock::Runtime(home.clock.clone());
+        let clocks = homes.iter().map(|(node, home)| (*node, clock(home))).collect();
         Ok(Cluster {
             switch: Switch::new(random.draw(), trace.clone()),
             trace,
             file,
-            watch: Arc::new(Mutex::new(Watch::new(genesis))),
+            watch: Arc::new(Mutex::new(Watch::new(genesis, clocks, setup.leases_hold))),
             nodes: homes,
             random,
             syncs: Syncs::new(setup.sync, setup.slow_syncs),
             torn: 0,
+            admin: None,
+            moved: Arc::default(),
         })
     }
 
@@ -139,6 +151,33 @@ impl Cluster {
     /// How many syncs took much longer than they should.
     pub fn slowed(&self) -> u64 {
         self.syncs.slowed()
+    }
+
+    /// How often leadership was moved on demand.
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// An operator has whoever leads hand over, to this node or to whom it likes.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn transfer(&mut self, to: Option<NodeId>) -> Result<(), String> {
+        let Some(leader) = self.watch().leader() else { return Ok(()) };
+        let admin = match self.admin.take() {
+            Some(admin) => admin,
+            None => self.client_of(ADMIN, vault::of_admin(), None)?,
+        };
+        self.admin = Some(admin.clone());
+        let (moved, trace) = (self.moved.clone(), self.trace.clone());
+        trace.event("admin", &(leader.node, to), || format!("asks {leader} to hand over"));
+        tokio::spawn(async move {
+            let told = admin.transfer(leader.node, to).await;
+            moved.fetch_add(u64::from(told.is_ok()), Ordering::Relaxed);
+            let told = told.map_or_else(|error| error.to_string(), |node| format!("{node} leads"));
+            trace.event("admin", &told, || format!("is told: {told}"));
+        });
+        Ok(())
     }
 
     /// Whether a node runs.
@@ -205,6 +244,7 @@ impl Cluster {
         let Some(Running { node: actors, host, observed }) = home.running.take() else { return };
         self.trace.event(&node.to_string(), &"crash", || "crashes".to_owned());
         observed.store(false, Ordering::Relaxed);
+        lock(&self.watch).stops(node);
         host.unplug();
         // What still runs of the node writes to a disk that nobody will read.
         let before = lock(&home.disk).clone();
@@ -281,6 +321,7 @@ impl Cluster {
         self.trace.event(&node.to_string(), &"stop", || "is stopped".to_owned());
         running.node.stop().await;
         running.observed.store(false, Ordering::Relaxed);
+        lock(&self.watch).stops(node);
         running.host.unplug();
     }
 
@@ -327,13 +368,22 @@ impl Cluster {
     /// # Errors
     /// In words.
     pub fn client(&mut self, number: u64, via: Option<NodeId>) -> Result<Client, String> {
+        self.client_of(number, vault::of_client(number), via)
+    }
+
+    fn client_of(
+        &mut self,
+        number: u64,
+        credentials: Credentials,
+        via: Option<NodeId>,
+    ) -> Result<Client, String> {
         let network = Network {
             sockets: Arc::new(self.switch.host(address_of_client(number))),
             entropy: Entropy::seeded(self.random.draw()),
         };
         let config = ClientConfig {
             via: via.and_then(|node| self.file.address(node)).map(str::to_owned),
-            ..ClientConfig::new(self.file.clone(), vault::of_client(number))
+            ..ClientConfig::new(self.file.clone(), credentials)
         };
         Client::new_on(config, &network).map_err(|error| error.to_string())
     }

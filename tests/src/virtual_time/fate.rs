@@ -68,6 +68,9 @@ impl<'a> Fate<'a> {
             }
             self.faults.traffic = self.cluster.switch.traffic();
             (self.faults.torn, self.faults.slowed) = (self.cluster.torn(), self.cluster.slowed());
+            if let moved @ 1.. = self.cluster.moved() {
+                self.faults.troubles.insert(Trouble::Transfer, moved);
+            }
             let over = first >= end;
             if over && (first >= end + LATE_BY || self.faults.missing(self.plan).is_empty()) {
                 break;
@@ -79,7 +82,7 @@ impl<'a> Fate<'a> {
             };
             if !kinds.is_empty() {
                 let trouble = kinds[self.random.below(kinds.len() as u64) as usize];
-                self.befall(trouble).await;
+                self.befall(trouble).await?;
             }
             next = Instant::now() + self.random.duration_below(self.plan.calm);
         }
@@ -92,7 +95,7 @@ impl<'a> Fate<'a> {
         Ok(())
     }
 
-    async fn befall(&mut self, trouble: Trouble) {
+    async fn befall(&mut self, trouble: Trouble) -> Result<(), String> {
         let nodes = self.cluster.nodes();
         let victim = nodes[self.random.below(nodes.len() as u64) as usize];
         let happened = match trouble {
@@ -126,11 +129,18 @@ impl<'a> Fate<'a> {
                 self.cluster.jump(victim, by);
                 true
             }
-            Trouble::Pause | Trouble::Transfer => false,
+            Trouble::Transfer => {
+                // It has happened once the operator is told so.
+                let to = (self.random.below(2) == 0).then_some(victim);
+                self.cluster.transfer(to)?;
+                false
+            }
+            Trouble::Pause => unreachable!("no plan has it"),
         };
         if happened {
             self.count(trouble);
         }
+        Ok(())
     }
 
     fn count(&mut self, trouble: Trouble) {

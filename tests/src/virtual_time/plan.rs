@@ -47,6 +47,8 @@ pub struct Setup {
     pub slow_syncs: bool,
     /// Each node's clock has an epoch of its own and runs at half to one and a half of the rate.
     pub drift: bool,
+    /// Whether leases may be relied on: no clock does what the membership does not allow for.
+    pub leases_hold: bool,
 }
 
 impl Setup {
@@ -57,7 +59,8 @@ impl Setup {
     pub fn of_voters(count: u64, sync: Duration) -> Result<Self, String> {
         let quorums = Quorums::majority((1..=count).map(NodeId));
         let quorums = quorums.map_err(|error| error.to_string())?;
-        Ok(Setup { quorums, codec: Codec::Binary, sync, slow_syncs: false, drift: false })
+        let (codec, slow_syncs, drift, leases_hold) = (Codec::Binary, false, false, true);
+        Ok(Setup { quorums, codec, sync, slow_syncs, drift, leases_hold })
     }
 
     fn draw(random: &mut Random) -> Self {
@@ -68,14 +71,20 @@ impl Setup {
             sync: Duration::from_micros(500 + random.below(11_500)),
             slow_syncs: random.below(3) == 0,
             drift: random.below(3) == 0,
+            leases_hold: true,
         }
+    }
+
+    /// The slowest that a clock may be, in thousandths of the rate of time.
+    pub fn slowest(&self) -> u64 {
+        if self.drift { 500 } else { 1000 }
     }
 }
 
 impl Plan {
     /// The plan of a seed.
     pub fn draw(random: &mut Random) -> Self {
-        let setup = Setup::draw(random);
+        let mut setup = Setup::draw(random);
         let alone = setup.quorums.acceptors().count() == 1;
         let mut troubles = BTreeSet::new();
         // Nobody changes the membership here.
@@ -85,14 +94,15 @@ impl Plan {
             let chosen = random.below(10) < likely;
             let possible = match trouble {
                 // All nodes share one runtime, whose timers go on for all of them.
-                Trouble::Pause | Trouble::Transfer => false,
-                Trouble::Cut | Trouble::Flap => !alone,
+                Trouble::Pause => false,
+                Trouble::Cut | Trouble::Flap | Trouble::Transfer => !alone,
                 _ => true,
             };
             if chosen && possible {
                 troubles.insert(trouble);
             }
         }
+        setup.leases_hold = !troubles.contains(&Trouble::Jump);
         let mut between = |low: u64, high: u64| low + random.below(high - low + 1);
         let millis = Duration::from_millis;
         let mut rate = || if between(0, 3) == 0 { 0 } else { between(10, 60) };

@@ -8,13 +8,13 @@ use paxos_net::protocol::Consistency;
 use tokio::runtime::Builder;
 use tokio::time::{sleep, timeout};
 
-use super::client::Crowd;
+use super::client::{Crowd, Seen};
 use super::cluster::Cluster;
 use super::fate::Fate;
 use super::plan::{Faults, Plan};
 use super::trace::{Printed, Trace};
 use super::vault::CLIENTS_MAX;
-use crate::checkers::counter_history;
+use crate::checkers::{counter_history, stale_reads};
 use crate::simulation::Sum;
 
 /// Virtual time that a healed cluster may take to answer everything and to agree.
@@ -33,8 +33,12 @@ pub struct Report {
     pub hash: u64,
     /// Events that the hash covers.
     pub events: u64,
-    /// Client operations answered.
+    /// Client operations answered, stale reads apart.
     pub answered: usize,
+    /// Reads answered that need not contain everything.
+    pub stale: usize,
+    /// Reads that a lease made certain.
+    pub by_lease: u64,
     /// Slots chosen.
     pub slots: usize,
     /// Ballots that led.
@@ -78,7 +82,7 @@ async fn tell(seed: u64, trace: &Trace, report: &mut Report) -> Result<(), Strin
         cluster.start(node)?;
         sleep(random.duration_below(Duration::from_millis(200))).await;
     }
-    let mut crowd = Crowd::new(trace.clone());
+    let mut crowd = Crowd::new(trace.clone(), plan.setup.leases_hold);
     for number in 0..plan.clients {
         let client = cluster.client(number, None)?;
         crowd.join(client, plan.operations, plan.pause, random.draw());
@@ -99,15 +103,21 @@ async fn tell(seed: u64, trace: &Trace, report: &mut Report) -> Result<(), Strin
         cluster.stop(node).await;
     }
     cluster.check_disks()?;
-    let history = crowd.history();
-    report.answered = history.iter().filter(|call| call.answered.is_some()).count();
+    let Seen { calls, mut stale, by_lease } = crowd.seen();
+    report.answered = calls.iter().filter(|call| call.answered.is_some()).count();
+    (report.stale, report.by_lease) = (stale.len(), by_lease);
     report.slots = cluster.watch().chosen();
     report.leaders = cluster.watch().leaders();
     let missing = report.faults.missing(&plan);
     if !missing.is_empty() {
         return Err(format!("planned, but did not happen: {}", missing.join(", ")));
     }
-    counter_history::check(&history)
+    counter_history::check(&calls)?;
+    if !plan.setup.leases_hold {
+        // What a node believes of its age it may have from a leader's lease.
+        stale.iter_mut().for_each(|read| read.behind = None);
+    }
+    stale_reads::check(&stale, &calls, cluster.watch().states(), plan.setup.slowest())
 }
 
 /// All nodes that are not lost for good answer the same once they have caught up.
@@ -125,7 +135,11 @@ async fn agree(cluster: &mut Cluster) -> Result<(), String> {
         let asker = cluster.client(ASKER, Some(node))?;
         let answer = loop {
             cluster.check().await?;
-            if let Ok((_, answer)) = asker.query_as::<Sum>(&(), local).await {
+            let answer = asker.query_as::<Sum>(&(), local).await;
+            if let (Ok((_, answer)), Ok(report)) = (answer, asker.status(node).await) {
+                if report.status.alarms > 0 {
+                    return Err(format!("alarms: {node} has one without reason"));
+                }
                 break answer;
             }
         };

@@ -19,6 +19,12 @@ pub const CLIENTS_MAX: u64 = 16;
 struct Vault {
     nodes: BTreeMap<NodeId, Credentials>,
     clients: BTreeMap<u64, Credentials>,
+    admin: Credentials,
+}
+
+/// An operator's.
+pub fn of_admin() -> Credentials {
+    vault().admin.clone()
 }
 
 /// A node's.
@@ -45,7 +51,9 @@ fn vault() -> &'static Vault {
             // All names have one length: so have the certificates.
             Identity::client(CLUSTER, &format!("client-{name:02}")).expect("a short plain name")
         };
+        let admin = Identity::admin(CLUSTER, "admin").expect("a short plain name");
         Vault {
+            admin: issue(&admin),
             nodes: (1..=NODES_MAX)
                 .map(NodeId)
                 .map(|node| (node, issue(&Identity::peer(CLUSTER, node))))

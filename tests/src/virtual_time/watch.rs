@@ -2,18 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use paxos_actors::clock::Clock;
 use paxos_actors::observer::Shown;
-use paxos_core::{Ballot, Envelope, Membership, NodeId, Record, Recovered, Slot, Time};
+use paxos_core::{
+    AcceptorMessage, Ballot, Configurations, Envelope, Inside, Membership, Message, NodeId,
+    ProposerMessage, Record, Recovered, Replica, Slot, Time, Value,
+};
 
 use crate::checkers::agreement::Agreement;
 use crate::checkers::leadership::Leadership;
-use crate::checkers::{durability, recovery};
+use crate::checkers::leases::Leases;
+use crate::checkers::snapshots::Snapshots;
+use crate::checkers::{durability, recovery, window};
+use crate::simulation::{Sum, holds};
 
 /// The checkers of a run, and the first promise that was broken.
 #[derive(Debug)]
 pub struct Watch {
     agreement: Agreement,
     leadership: Leadership,
+    /// `None`: clocks do what leases do not allow for.
+    leases: Option<Leases>,
+    snapshots: Snapshots,
+    states: States,
+    alpha: u64,
+    clocks: BTreeMap<NodeId, Clock>,
     nodes: BTreeMap<NodeId, Seen>,
     leaders: BTreeSet<Ballot>,
     broken: Option<String>,
@@ -28,13 +41,45 @@ struct Seen {
     loose: Vec<Record>,
     /// The next slot to be applied, if the node has applied one in this run.
     next: Option<Slot>,
+    /// The first slot that its learner does not know to be chosen, if it has said so in this run.
+    known: Option<Slot>,
+    /// The run in which it has led, if it has.
+    led: Option<u64>,
+}
+
+/// What the counter was behind each slot that any node has applied.
+#[derive(Debug)]
+struct States {
+    replica: Replica<Sum>,
+    /// Values behind one that no node was seen to apply yet.
+    waiting: BTreeMap<Slot, Value>,
+    after: BTreeMap<Slot, u64>,
+}
+
+impl States {
+    fn applied(&mut self, slot: Slot, value: &Value) {
+        if slot > self.replica.applied() {
+            self.waiting.entry(slot).or_insert_with(|| value.clone());
+        }
+        while let Some(value) = self.waiting.remove(&self.replica.applied().next()) {
+            let slot = self.replica.applied().next();
+            self.replica.apply(slot, &value);
+            self.after.insert(slot, self.replica.machine().0);
+        }
+    }
 }
 
 impl Watch {
-    /// A watch over a cluster that begins with this membership.
-    pub fn new(genesis: Membership) -> Self {
+    /// A watch over a cluster that begins with this membership, and whose nodes have these clocks.
+    pub fn new(genesis: Membership, clocks: BTreeMap<NodeId, Clock>, leases_hold: bool) -> Self {
+        let replica = Replica::new(Configurations::genesis(genesis.clone()));
         Watch {
             leadership: Leadership::new(genesis.quorums.clone()),
+            leases: leases_hold.then(|| Leases::new(holds(&genesis))),
+            snapshots: Snapshots::new(genesis.clone()),
+            states: States { replica, waiting: BTreeMap::new(), after: BTreeMap::new() },
+            alpha: genesis.alpha,
+            clocks,
             agreement: Agreement::new(genesis),
             nodes: BTreeMap::new(),
             leaders: BTreeSet::new(),
@@ -57,6 +102,13 @@ impl Watch {
         self.nodes.insert(node, seen);
     }
 
+    /// A node does not run any more.
+    pub fn stops(&mut self, node: NodeId) {
+        if let Some(seen) = self.nodes.get_mut(&node) {
+            (seen.led, seen.known) = (None, None);
+        }
+    }
+
     /// Something happens in a node.
     pub fn sees(&mut self, now: Time, node: NodeId, shown: &Shown<'_>) {
         let verdict = self.checked(now, node, shown);
@@ -69,13 +121,19 @@ impl Watch {
             Shown::Sent(envelope) => {
                 durability::covered(&envelope.message, &seen.synced)
                     .map_err(|what| format!("{node}: {what}"))?;
+                if let Some(known) = seen.known {
+                    window::within(envelope, Slot(known.0 - 1), self.alpha)?;
+                }
                 self.leadership.sent(now, envelope)?;
+                self.says(node, &envelope.message)?;
                 if envelope.to == node {
                     self.leadership.delivered(envelope);
+                    self.hears(node, node, &envelope.message)?;
                 }
                 Ok(())
             }
             Shown::Received { from, message } => {
+                self.hears(*from, node, message)?;
                 let message = (*message).clone();
                 self.leadership.delivered(&Envelope { from: *from, to: node, message });
                 Ok(())
@@ -87,6 +145,7 @@ impl Watch {
                 }
                 for record in std::mem::take(&mut seen.loose) {
                     self.agreement.synced(node, &record)?;
+                    self.snapshots.synced(node, &record)?;
                     seen.synced.absorb(record);
                 }
                 Ok(())
@@ -98,6 +157,7 @@ impl Watch {
                     return Err(format!("{node} applies {slot} after the one before {next}"));
                 }
                 seen.next = Some(slot.next());
+                self.states.applied(*slot, value);
                 self.agreement.applied(node, *slot, value)
             }
             Shown::Restored { next } => {
@@ -110,6 +170,55 @@ impl Watch {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A role of a node says something, to whomever.
+    fn says(&mut self, node: NodeId, message: &Message) -> Result<(), String> {
+        let seen = self.nodes.entry(node).or_default();
+        match message {
+            Message::Inside(Inside::Advanced { next, configurations, .. }) => {
+                seen.known = Some(*next);
+                self.agreement.memberships().believed(configurations)
+            }
+            Message::Inside(Inside::Saved { upto, .. }) => {
+                self.snapshots.stored(node, *upto);
+                Ok(())
+            }
+            Message::Inside(Inside::Resigned { ballot, .. }) => {
+                self.leases.iter_mut().for_each(|leases| leases.ended(*ballot));
+                Ok(())
+            }
+            Message::Acceptor(AcceptorMessage::Confirm { ballot, round }) => {
+                seen.led = Some(ballot.incarnation);
+                let clock = self.clocks.get(&node).map(Clock::now);
+                if let Some((leases, clock)) = self.leases.as_mut().zip(clock) {
+                    leases.asked(*ballot, *round, clock);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A node hears something.
+    fn hears(&mut self, from: NodeId, node: NodeId, message: &Message) -> Result<(), String> {
+        let Message::Proposer(ProposerMessage::Confirmed { ballot, round, granted: true }) =
+            message
+        else {
+            return Ok(());
+        };
+        let (Some(leases), true) = (&mut self.leases, ballot.node == node) else { return Ok(()) };
+        let (nodes, clocks) = (&self.nodes, &self.clocks);
+        let shows = |ballot: Ballot| {
+            let runs = nodes.get(&ballot.node)?.led == Some(ballot.incarnation);
+            clocks.get(&ballot.node).filter(|_| runs).map(Clock::now)
+        };
+        let memberships = self.agreement.memberships();
+        let governs = |node: NodeId| {
+            let next = nodes.get(&node).and_then(|seen| seen.known).unwrap_or_default();
+            memberships.at(next).quorums.clone()
+        };
+        leases.lent(from, *ballot, *round, shows, governs)
     }
 
     /// Remembers the first promise that was broken.
@@ -127,6 +236,16 @@ impl Watch {
     /// How many slots are chosen.
     pub fn chosen(&self) -> usize {
         self.agreement.chosen()
+    }
+
+    /// The highest ballot that led.
+    pub fn leader(&self) -> Option<Ballot> {
+        self.leaders.last().copied()
+    }
+
+    /// What the counter was behind each slot.
+    pub fn states(&self) -> &BTreeMap<Slot, u64> {
+        &self.states.after
     }
 
     /// How many ballots led.

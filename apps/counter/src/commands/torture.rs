@@ -38,7 +38,8 @@ Examples:
 /// Work on one counter with many clients while leaders are killed, and judge the result
 ///
 /// Starts three nodes of its own in a temporary folder; only --cluster makes it use others, whose
-/// leaders it does not kill: meanwhile members can be replaced, and hosts restarted. With kills, the operations are spread over at least five periods.
+/// leaders it does not kill: meanwhile members can be replaced, and hosts restarted. With kills,
+/// the operations are spread over at least five periods.
 /// Exit 1 if an acknowledged increment is lost or doubled, or if the leader was not killed at
 /// least three times and changed.
 #[derive(Args, Debug)]

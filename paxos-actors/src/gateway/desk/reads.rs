@@ -245,7 +245,9 @@ impl Desk {
         answers: Vec<Result<Bytes, Rejection>>,
     ) {
         let Some(reads) = self.take_reads(ticket) else { return };
-        let behind = self.freshness.of(slot).map(|asked| now.since(asked).as_millis() as u64);
+        // Rounded up: nobody is to take it for newer than it is.
+        let age = |asked| now.since(asked).as_micros().div_ceil(1000) as u64;
+        let behind = self.freshness.of(slot).map(age);
         let served = reads.served.unwrap_or(Served::Stale { behind_ms: behind });
         for (pending, answer) in reads.pending.into_iter().zip(answers) {
             let Some(pending) = pending else { continue };
