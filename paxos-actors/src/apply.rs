@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::messages::{AppliedBatch, Ask, Decided, Decision, GatewayInput, Halt, Shelve};
 use crate::observer::Shown;
 use crate::shelf::{self, Arrivals};
+use crate::watches::{Follow, Told, Watches};
 use crate::wiring::Wires;
 
 /// How often queries that nobody waits for any more are thrown away.
@@ -21,21 +22,28 @@ pub struct ApplyActor<S: StateMachine> {
     backlog: Backlog,
     arrivals: Arrivals<S>,
     waiting: BTreeMap<Slot, Vec<Ask>>,
+    watches: Watches,
     wires: Wires,
 }
 
 impl<S: StateMachine> ApplyActor<S> {
     /// The actor of a replica that has applied what the log said, and of what of it is in no
-    /// snapshot yet.
-    pub fn new(replica: Replica<S>, backlog: Backlog, arrivals: Arrivals<S>, wires: Wires) -> Self {
+    /// snapshot yet; and of those who watch.
+    pub fn new(
+        replica: Replica<S>,
+        (backlog, watches): (Backlog, Watches),
+        arrivals: Arrivals<S>,
+        wires: Wires,
+    ) -> Self {
         let waiting = BTreeMap::new();
-        ApplyActor { replica, backlog, arrivals, waiting, wires }
+        ApplyActor { replica, backlog, arrivals, waiting, watches, wires }
     }
 
     /// Applies a slot; answers the batch in it, if this run of this node has made it.
     fn apply(&mut self, slot: Slot, value: &Value) -> Option<AppliedBatch> {
         self.wires.show(&Shown::Applied { slot, value });
-        let Applied { origin, outcomes, events: _ } = self.replica.apply(slot, value);
+        let Applied { origin, outcomes, events } = self.replica.apply(slot, value);
+        self.watches.add(slot, events);
         self.backlog.add(slot, value, self.replica.configurations());
         let (me, run) = (self.wires.me, self.wires.incarnation);
         let origin = origin.filter(|origin| origin.node == me && origin.incarnation == run)?;
@@ -50,6 +58,7 @@ impl<S: StateMachine> ApplyActor<S> {
         self.wires.show(&Shown::Restored { next });
         self.replica = replica;
         self.backlog.restored();
+        self.watches.restored(self.replica.applied());
         self.wires.gateway.do_send(GatewayInput::Restored(self.replica.applied()));
     }
 
@@ -79,6 +88,8 @@ impl<S: StateMachine> ApplyActor<S> {
     }
 
     fn sweep(&mut self) {
+        // Before his time is over, so that the answer arrives.
+        tell(self.watches.over(self.wires.clock.now().after(SWEEP)));
         shelf::forget(&self.arrivals, self.replica.applied());
         let now = self.wires.clock.now();
         self.waiting.retain(|_, asks| {
@@ -125,6 +136,7 @@ impl<S: StateMachine> Handler<Decided> for ApplyActor<S> {
         let applied = self.replica.applied();
         self.wires.gateway.do_send(GatewayInput::Applied(batches, applied));
         self.answer_ripe();
+        tell(self.watches.ripe());
     }
 }
 
@@ -145,5 +157,19 @@ impl<S: StateMachine> Handler<Ask> for ApplyActor<S> {
         } else {
             self.waiting.entry(ask.applied).or_default().push(ask);
         }
+    }
+}
+
+impl<S: StateMachine> Handler<Follow> for ApplyActor<S> {
+    type Result = ();
+
+    fn handle(&mut self, follow: Follow, _: &mut Context<Self>) {
+        tell(self.watches.follow(follow));
+    }
+}
+
+fn tell(told: impl IntoIterator<Item = Told>) {
+    for (caller, response) in told {
+        caller.replies.send(vec![response]);
     }
 }

@@ -68,6 +68,7 @@ pub mod observer;
 mod role;
 mod roster;
 mod shelf;
+mod watches;
 mod wiring;
 
 pub use bootstrap::{InitError, InitOptions, init, init_from, node_folder, prepare};

@@ -327,6 +327,7 @@ mod tests {
             log: nobody.clone().recipient(),
             apply: nobody.clone().recipient(),
             ask: nobody.clone().recipient(),
+            follow: nobody.clone().recipient(),
             shelf: nobody.clone().recipient(),
             gateway: nobody.recipient(),
             halts: Vec::new(),

@@ -10,14 +10,15 @@ use std::time::Instant;
 
 use actix::{AsyncContext, Context};
 use paxos_core::{
-    Acceptor, AcceptorOptions, Archive, ArchiveOptions, Backlog, Configurations, Elector, Envelope,
-    HeartbeatOptions, HeartbeatPolicy, Learner, LearnerOptions, Message, NodeId, Proposer,
-    ProposerOptions, Replica, RestoreError, Role, RoleKind, Slot, StateMachine,
+    Acceptor, AcceptorOptions, Applied, Archive, ArchiveOptions, Backlog, Configurations, Elector,
+    Envelope, HeartbeatOptions, HeartbeatPolicy, Learner, LearnerOptions, Message, NodeId,
+    Position, Proposer, ProposerOptions, RecentOptions, Replica, RestoreError, Role, RoleKind,
+    Slot, StateMachine, TopicFilter,
 };
 use paxos_net::protocol::Consistency;
 use paxos_net::{
     BindError, Client, ClientConfig, ClientError, ClusterFile, ClusterFileError, CredentialsError,
-    Endpoint, EndpointConfig, Entropy,
+    Endpoint, EndpointConfig, Entropy, Watcher,
 };
 use thiserror::Error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -40,6 +41,7 @@ use crate::observer::Observer;
 use crate::role::RoleActor;
 use crate::roster::Roster;
 use crate::shelf::{Arrivals, Shelf, ShelfActor};
+use crate::watches::{WatchOptions, Watches};
 use crate::wiring::{RoleAddress, Wires, Wiring};
 
 /// What a node needs to know to start.
@@ -246,6 +248,7 @@ impl<S: StateMachine> Contexts<S> {
             log: self.log.address().recipient(),
             apply: apply.clone().recipient(),
             ask: apply.clone().recipient(),
+            follow: apply.clone().recipient(),
             shelf: self.shelf.address().recipient(),
             gateway: self.gateway.address().recipient(),
             halts: vec![
@@ -309,8 +312,12 @@ impl<S: StateMachine> Node<S> {
         let learner = Learner::recover(me, LearnerOptions::default(), restored, &recovered);
         let mut backlog = Backlog::new(cluster.snapshots.every_bytes, snapshots.bytes());
         let (begun, mut commands) = (Instant::now(), 0);
+        let limits = (WatchOptions::default(), RecentOptions::default());
+        let mut watches = Watches::new(limits.0, limits.1, replica.applied());
         for (slot, value) in learner.chosen(next) {
-            commands += replica.apply(slot, value).outcomes.len();
+            let Applied { outcomes, events, .. } = replica.apply(slot, value);
+            commands += outcomes.len();
+            watches.add(slot, events);
             backlog.add(slot, value, replica.configurations());
         }
         let seconds = begun.elapsed().as_secs_f64();
@@ -380,7 +387,7 @@ impl<S: StateMachine> Node<S> {
         let archive = Archive::new(me, archive);
         contexts.archive.run(RoleActor::new("archive", archive, wires.clone()));
         contexts.shelf.run(shelf);
-        contexts.apply.run(ApplyActor::new(replica, backlog, arrivals, wires.clone()));
+        contexts.apply.run(ApplyActor::new(replica, (backlog, watches), arrivals, wires.clone()));
         contexts.gateway.run(GatewayActor::new(
             gateway,
             (address.clone(), identity.genesis),
@@ -422,6 +429,12 @@ impl<S: StateMachine> Node<S> {
     pub async fn query(&self, query: &S::Query) -> Result<S::Answer, ClientError> {
         let (_, answer) = self.client.query_as::<S>(query, Consistency::Linearizable).await?;
         Ok(answer)
+    }
+
+    /// Follows what the state machine tells about topics, behind a position, through this node:
+    /// [`Client::watch`].
+    pub fn watch(&self, topics: Vec<TopicFilter>, after: Position) -> Watcher {
+        self.client.watch(topics, after)
     }
 
     /// Waits until the node has to stop by itself, for a reason that is worth an exit code. The

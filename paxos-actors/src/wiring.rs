@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::messages::{Ask, Decided, Deliver, Describe, GatewayInput, Halt, Shelve, Write};
 use crate::observer::{Observer, Shown};
 use crate::roster::Roster;
+use crate::watches::Follow;
 
 /// Bytes that may wait for the log; beyond them the node drops what is addressed to its acceptor.
 pub const WRITE_QUEUE_MAX: usize = 32 << 20;
@@ -36,6 +37,8 @@ pub struct Wiring {
     pub apply: Recipient<Decided>,
     /// The same, with queries.
     pub ask: Recipient<Ask>,
+    /// The same, with those who watch.
+    pub follow: Recipient<Follow>,
     /// The snapshots.
     pub shelf: Recipient<Shelve>,
     /// The gateway.

@@ -7,6 +7,8 @@ mod sum;
 use std::path::Path;
 
 use paxos_actors::{InitOptions, Node, NodeConfig, NodeId, StartError, init};
+use paxos_core::{Position, TopicFilter};
+use paxos_net::{Watched, Watcher};
 use sum::Sum;
 
 /// Ports that were free a moment ago.
@@ -44,6 +46,49 @@ async fn every_node_serves_and_all_agree() {
     }
     for node in &nodes {
         assert_eq!(node.query(&()).await.unwrap(), 12);
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+/// The next sums that a watcher is told, with where it goes on.
+async fn sums(watcher: &mut Watcher, many: usize) -> Vec<u64> {
+    let mut sums = Vec::new();
+    while sums.len() < many {
+        match watcher.next_as::<u64>().await.unwrap() {
+            Watched::Event { topic, event, .. } if topic == "sum" => sums.push(event),
+            Watched::Level { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    sums
+}
+
+#[actix_rt::test]
+async fn cli7_every_node_tells_every_event_once_also_those_from_before_its_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("cluster");
+    init(&InitOptions { folder: folder.clone(), addresses: addresses(3) }).unwrap();
+    let mut nodes = vec![start(&folder, 1).await, start(&folder, 2).await, start(&folder, 3).await];
+    let topics = || vec![TopicFilter::Exact("sum".to_owned())];
+    let mut watchers: Vec<_> =
+        nodes.iter().map(|node| node.watch(topics(), Position::default())).collect();
+    for sum in 1..=5 {
+        assert_eq!(add(&nodes[sum as usize % 3], 1).await, sum);
+    }
+    for watcher in &mut watchers {
+        assert_eq!(sums(watcher, 5).await, [1, 2, 3, 4, 5]);
+    }
+    // Another run of a node knows what its log says.
+    nodes.remove(0).stop().await;
+    nodes.insert(0, start(&folder, 1).await);
+    let mut anew = nodes[0].watch(topics(), Position::default());
+    assert_eq!(sums(&mut anew, 5).await, [1, 2, 3, 4, 5]);
+    let mut further = nodes[0].watch(topics(), watchers[1].after());
+    add(&nodes[2], 4).await;
+    for watcher in watchers[1..].iter_mut().chain([&mut anew, &mut further]) {
+        assert_eq!(sums(watcher, 1).await, [9]);
     }
     for node in nodes {
         node.stop().await;

@@ -47,6 +47,38 @@ pub struct Event {
     pub bytes: Bytes,
 }
 
+/// Which topics somebody watches.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TopicFilter {
+    /// This one.
+    Exact(String),
+    /// All that begin so; with nothing, all.
+    Prefix(String),
+}
+
+/// So many filters one watch may have,
+pub const FILTERS_MAX: usize = 64;
+
+/// and so many bytes each of them.
+pub const FILTER_BYTES_MAX: usize = 4096;
+
+impl TopicFilter {
+    /// Whether a topic is one of them.
+    pub fn matches(&self, topic: &str) -> bool {
+        match self {
+            TopicFilter::Exact(exact) => topic == exact,
+            TopicFilter::Prefix(prefix) => topic.starts_with(prefix.as_str()),
+        }
+    }
+
+    /// The bytes of its text.
+    pub fn size(&self) -> usize {
+        match self {
+            TopicFilter::Exact(text) | TopicFilter::Prefix(text) => text.len(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use paxos_core::batch::COMMAND_MAX;
-use paxos_core::{NodeId, Operation};
+use paxos_core::{NodeId, Operation, TopicFilter};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -235,6 +235,7 @@ fn size(call: &Call) -> usize {
     match call {
         Call::Operate(Operation::Run { command, .. }) => command.len(),
         Call::Query { query, .. } => query.len(),
+        Call::Watch { topics, .. } => topics.iter().map(TopicFilter::size).sum(),
         Call::Operate(Operation::Open | Operation::Close { .. })
         | Call::Reconfigure { .. }
         | Call::Members

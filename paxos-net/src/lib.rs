@@ -82,7 +82,7 @@ pub mod settings;
 pub mod tls;
 
 pub use certs::{Authority, CertsError, Leaf};
-pub use client::{Client, ClientConfig, ClientError};
+pub use client::{Client, ClientConfig, ClientError, Watched, Watcher};
 pub use cluster_file::{ClusterFile, ClusterFileError};
 pub use codec::{Codec, Protocol};
 pub use counts::EndpointReport;

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
+use paxos_core::event::{FILTER_BYTES_MAX, FILTERS_MAX};
 use paxos_core::value::payload;
 use paxos_core::{
-    ClusterId, Manifest, Membership, NodeId, Operation, Outcome, ReadLevel, Rejection, Slot, Status,
+    ClusterId, Manifest, Membership, NodeId, Operation, Outcome, Page, Position, ReadLevel,
+    Rejection, Slot, Status, TopicFilter,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -200,6 +202,16 @@ pub enum Call {
         /// What shall govern.
         membership: Box<Membership>,
     },
+    /// The next events behind a position, as soon as there are some; if there is none for as long as
+    /// the asker waits, none. The node that is asked answers from what it has applied itself.
+    Watch {
+        /// About these topics.
+        topics: Vec<TopicFilter>,
+        /// The position.
+        after: Position,
+        /// So many at most.
+        max: u64,
+    },
     /// Who takes part.
     Members,
     /// To have the node that is asked make a snapshot. Only an admin may ask so.
@@ -351,6 +363,8 @@ pub enum Response {
         #[serde(with = "payload")]
         bytes: Bytes,
     },
+    /// Events.
+    Watched(Page),
     /// Who takes part.
     Members(Box<MembersReport>),
     /// Not asked for, under the id [`NEWS`]: the nodes can be reached there from now on.
@@ -386,6 +400,12 @@ pub enum Refused {
     /// The disk of the leader is full.
     #[error("no space is left where the log is: free some on the nodes, then try again")]
     NoSpace,
+    /// Too many topics, or too long ones, are watched at once.
+    #[error(
+        "one watch names at most {FILTERS_MAX} topics of {FILTER_BYTES_MAX} bytes each: name fewer, or \
+         what they begin with"
+    )]
+    TooManyTopics,
     /// The node has no such snapshot.
     #[error("the node has no such snapshot, or not any more: have one made, and try again")]
     NoSnapshot,

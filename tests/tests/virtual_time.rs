@@ -25,6 +25,7 @@ fn seeds_keep_every_promise_and_repeat_exactly() {
         assert!(report.answered > 10, "seed {seed}: only {} answers", report.answered);
         stale += report.stale;
         by_lease += report.by_lease;
+        assert!(report.told > 10, "seed {seed}: only {} events", report.told);
         for (kind, count) in report.faults.by_kind() {
             *faults.entry(kind).or_default() += count;
         }

@@ -17,7 +17,8 @@ pub const COUNTERS_MAX: usize = 1_000_000;
 /// The most counters in one answer to [`Query::List`].
 pub const PAGE_MAX: usize = 1_000;
 
-/// Named counters. One that was never touched reads 0.
+/// Named counters. One that was never touched reads 0. Each change is told once: the topic is the
+/// counter's name, the event its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     values: BTreeMap<String, u64>,
@@ -136,12 +137,21 @@ impl StateMachine for Counters {
     type Query = Query;
     type Answer = Answer;
 
-    fn apply(&mut self, _: &mut Context<'_>, command: Command) -> Result<u64, Refusal> {
-        match command {
+    fn apply(&mut self, context: &mut Context<'_>, command: Command) -> Result<u64, Refusal> {
+        let (Command::Incr { name, .. } | Command::Set { name, .. } | Command::Padded { name, .. }) =
+            &command;
+        let (name, before) = (name.clone(), self.value(name));
+        let done = match command {
             Command::Incr { name, by } => self.increment(name, by),
             Command::Padded { name, padding: _ } => self.increment(name, 1),
             Command::Set { name, value, if_value } => self.set(name, value, if_value),
+        };
+        if let Ok(value) = done
+            && value != before
+        {
+            context.tell(&name, &value);
         }
+        done
     }
 
     fn query(&self, query: Query) -> Answer {
@@ -238,6 +248,19 @@ mod tests {
         assert_eq!(apply(&mut counters, set("x", 9, Some(4))), refusal);
         assert_eq!(apply(&mut counters, set("x", 9, Some(5))), Ok(9));
         assert_eq!(apply(&mut counters, set("x", 1, None)), Ok(1));
+    }
+
+    #[test]
+    fn every_change_is_told_once_and_nothing_else() {
+        let (mut counters, mut events) = (Counters::default(), Vec::new());
+        let mut context = Context::new(Slot(1), Time(0), SessionId(1), "client/ada", &mut events);
+        for command in [incr("x", 2), incr("x", 0), set("x", 2, None), set("x", 9, Some(1))] {
+            let _ = counters.apply(&mut context, command);
+        }
+        counters.apply(&mut context, set("x", 1, None)).unwrap();
+        let told = |event: &paxos_core::Event| (event.topic.clone(), event.bytes.to_vec());
+        let told: Vec<_> = events.iter().map(told).collect();
+        assert_eq!(told, [("x".to_owned(), vec![2]), ("x".to_owned(), vec![1])]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use paxos_net::{Caller, is_admin};
 use super::gathering::gather;
 use super::pending::{Asker, Pending};
 use crate::messages::{AppliedBatch, Ask, Notice};
+use crate::watches::Follow;
 use reads::{Freshness, Reads};
 
 /// Limits of a gateway.
@@ -68,6 +69,8 @@ pub enum Order {
     Report(Asker, u64),
     /// Tell somebody who takes part.
     Members(Asker, u64),
+    /// Have a client told what happens.
+    Follow(Follow),
     /// Have a snapshot made, and tell somebody of how much.
     Save(Asker, u64),
     /// Have somebody told a piece of a snapshot, from an offset on.
@@ -213,6 +216,20 @@ impl Desk {
             _ if pending.call.needs_admin() && !is_admin(&pending.identity) => {
                 let identity = pending.identity.to_string();
                 return self.answer(pending, Response::Refused(Refused::NotAllowed { identity }));
+            }
+            Call::Watch { topics, after, max } => {
+                // A gateway does not relay it: any node answers for itself.
+                if let (Asker::Client(caller), id, until) = (pending.asker, id, deadline) {
+                    self.orders.push(Order::Follow(Follow {
+                        caller,
+                        id,
+                        topics,
+                        after,
+                        max,
+                        until,
+                    }));
+                }
+                return;
             }
             Call::Save => return self.orders.push(Order::Save(pending.asker, pending.id)),
             Call::Piece { upto, offset } => {

@@ -79,6 +79,7 @@ impl GatewayActor {
                 Order::Read(ticket, level) => self.inside(Inside::Read { ticket, level }),
                 Order::Transfer(to) => self.inside(Inside::Transfer { to }),
                 Order::Ask(ask) => self.wires.ask.do_send(ask),
+                Order::Follow(follow) => self.wires.follow.do_send(follow),
                 Order::Relay(to, relay) => self.relay(to, relay),
                 Order::Report(asker, id) => self.report(asker, id, context),
                 Order::Members(Asker::Client(caller), id) => {

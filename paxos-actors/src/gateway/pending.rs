@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use paxos_core::{NodeId, Time};
+use paxos_core::{NodeId, Time, TopicFilter};
 use paxos_net::Caller;
 use paxos_net::protocol::{Call, ClientRequest, Forwarded, Refused, Response, Unavailable};
 
@@ -33,6 +33,7 @@ impl Pending {
         match &self.call {
             Call::Operate(operation) => operation.size(),
             Call::Query { query, .. } => query.len() + 32,
+            Call::Watch { topics, .. } => topics.iter().map(TopicFilter::size).sum(),
             Call::Reconfigure { membership, .. } => 64 * membership.members.len(),
             Call::Members
             | Call::Save

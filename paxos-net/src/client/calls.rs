@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use paxos_core::batch::COMMAND_MAX;
-use paxos_core::{NodeId, Operation, Outcome, SessionId};
+use paxos_core::{NodeId, Operation, Outcome, SessionId, TopicFilter};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::wire::NoResponse;
@@ -91,7 +91,10 @@ impl Client {
         };
         let node = wire.welcome().node;
         // A watch waits at its node by intention; everything else goes elsewhere if it waits long.
-        let watches = matches!(call, Call::Query { consistency: Consistency::Local { .. }, .. });
+        let watches = matches!(
+            call,
+            Call::Watch { .. } | Call::Query { consistency: Consistency::Local { .. }, .. }
+        );
         let until = if watches { deadline } else { attempt(deadline) };
         let Ok(_place) = timeout_at(until, wire.place()).await else {
             return Step::Refused(ClientError::Busy);
@@ -225,6 +228,7 @@ fn size(call: &Call) -> usize {
     match call {
         Call::Operate(operation) => operation.size(),
         Call::Query { query, .. } => query.len(),
+        Call::Watch { topics, .. } => topics.iter().map(TopicFilter::size).sum(),
         Call::Reconfigure { .. }
         | Call::Members
         | Call::Save

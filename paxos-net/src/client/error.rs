@@ -87,6 +87,7 @@ impl From<Refused> for ClientError {
             Refused::Unavailable(unavailable) => ClientError::Unavailable(unavailable),
             Refused::Rejected(rejection) => ClientError::Rejected(rejection),
             refused @ (Refused::NoSnapshot
+            | Refused::TooManyTopics
             | Refused::NoSpace
             | Refused::NotAllowed { .. }
             | Refused::NotHandedOver { .. }) => ClientError::Refused(refused),

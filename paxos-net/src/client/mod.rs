@@ -7,6 +7,7 @@ mod nodes;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod watcher;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ use self::sessions::{Session, Sessions};
 use self::wire::Dialer;
 
 pub use self::error::ClientError;
+pub use self::watcher::{Watched, Watcher};
 
 /// For a node to report on itself; one that does not is not waited for longer.
 const STATUS: Duration = Duration::from_secs(2);

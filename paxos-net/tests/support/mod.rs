@@ -146,9 +146,11 @@ impl Stub {
                 applied: self.replica.lock().unwrap().applied(),
                 links: BTreeMap::new(),
             })),
-            Call::Members | Call::Reconfigure { .. } | Call::Save | Call::Piece { .. } => {
-                Response::Refused(Refused::Busy)
-            }
+            Call::Members
+            | Call::Reconfigure { .. }
+            | Call::Save
+            | Call::Piece { .. }
+            | Call::Watch { .. } => Response::Refused(Refused::Busy),
             Call::Query { query, .. } => {
                 let replica = self.replica.lock().unwrap();
                 let answer = replica.query(&query).unwrap();

@@ -21,6 +21,7 @@
 mod client;
 mod cluster;
 mod fate;
+mod followers;
 mod plan;
 mod quic;
 mod story;
@@ -33,6 +34,7 @@ mod watch;
 pub use client::Crowd;
 pub use cluster::Cluster;
 pub use fate::Fate;
+pub use followers::Followers;
 pub use plan::{Faults, Plan, Setup};
 pub use story::{Report, in_virtual_time, run};
 pub use switch::{Host, Switch, Weather};

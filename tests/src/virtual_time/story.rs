@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::client::{Crowd, Seen};
 use super::cluster::Cluster;
 use super::fate::Fate;
+use super::followers::Followers;
 use super::plan::{Faults, Plan};
 use super::trace::{Printed, Trace};
 use super::vault::CLIENTS_MAX;
@@ -26,6 +27,9 @@ const CHECK_EVERY: Duration = Duration::from_millis(250);
 /// The harness's own client.
 const ASKER: u64 = CLIENTS_MAX - 1;
 
+/// Those of the clients that follow the counter.
+const FOLLOWERS: std::ops::Range<u64> = ASKER - 2..ASKER;
+
 /// What came of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -39,6 +43,8 @@ pub struct Report {
     pub stale: usize,
     /// Reads that a lease made certain.
     pub by_lease: u64,
+    /// Events told to those who follow.
+    pub told: usize,
     /// Slots chosen.
     pub slots: usize,
     /// Ballots that led.
@@ -87,6 +93,10 @@ async fn tell(seed: u64, trace: &Trace, report: &mut Report) -> Result<(), Strin
         let client = cluster.client(number, None)?;
         crowd.join(client, plan.operations, plan.pause, random.draw());
     }
+    let mut followers = Followers::default();
+    for number in FOLLOWERS {
+        followers.join(cluster.client(number, None)?, trace.clone());
+    }
     cluster.switch.blow(plan.weather.clone());
     Fate::new(&plan, &mut cluster, &mut random, &mut report.faults).strikes().await?;
     crowd.dismiss();
@@ -94,11 +104,16 @@ async fn tell(seed: u64, trace: &Trace, report: &mut Report) -> Result<(), Strin
         while timeout(CHECK_EVERY, crowd.done()).await.is_err() {
             cluster.check().await?;
         }
-        agree(&mut cluster).await
+        let (slot, sum) = agree(&mut cluster).await?;
+        while !followers.reached(slot, sum) {
+            sleep(CHECK_EVERY).await;
+        }
+        Ok::<_, String>(())
     };
     let progress = timeout(PROGRESS_WITHIN, healed).await;
     progress.map_err(|_| format!("no progress within {PROGRESS_WITHIN:?} of healing"))??;
     crowd.leave().await;
+    followers.leave().await;
     for node in cluster.nodes() {
         cluster.stop(node).await;
     }
@@ -106,6 +121,8 @@ async fn tell(seed: u64, trace: &Trace, report: &mut Report) -> Result<(), Strin
     let Seen { calls, mut stale, by_lease } = crowd.seen();
     report.answered = calls.iter().filter(|call| call.answered.is_some()).count();
     (report.stale, report.by_lease) = (stale.len(), by_lease);
+    followers.check(&calls)?;
+    report.told = followers.told();
     report.slots = cluster.watch().chosen();
     report.leaders = cluster.watch().leaders();
     let missing = report.faults.missing(&plan);
@@ -121,7 +138,7 @@ async fn tell(seed: u64, trace: &Trace, report: &mut Report) -> Result<(), Strin
 }
 
 /// All nodes that are not lost for good answer the same once they have caught up.
-async fn agree(cluster: &mut Cluster) -> Result<(), String> {
+async fn agree(cluster: &mut Cluster) -> Result<(Slot, u64), String> {
     let asker = cluster.client(ASKER, None)?;
     let (slot, value) = loop {
         cluster.check().await?;
@@ -148,5 +165,5 @@ async fn agree(cluster: &mut Cluster) -> Result<(), String> {
             return Err(format!("{node} answers {answer}, and the cluster {value}"));
         }
     }
-    Ok(())
+    Ok((slot, value))
 }

@@ -8,7 +8,8 @@ use paxos_app::exit::Exit;
 use paxos_app::options::Common;
 use paxos_app::output::Output;
 use paxos_app::signals::unless_stopped;
-use paxos_net::client::{ClientError, Read};
+use paxos_core::{Position, TopicFilter};
+use paxos_net::client::{Client, ClientError, Read, Watched};
 use paxos_net::protocol::Consistency;
 use tokio::time::sleep;
 
@@ -26,8 +27,8 @@ Examples:
 
 /// Print a counter's value now and whenever it changes
 ///
-/// Goes on at another node when it loses the one it follows. Changes that follow each other faster
-/// than they can be told appear as one.
+/// Each change is printed once. Goes on at another node when it loses the one it follows; if nobody
+/// has the next changes any more, says so and goes on from the value of now.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Watch {
@@ -54,41 +55,53 @@ impl Watch {
 
     async fn follow(&self, output: &Output) -> anyhow::Result<Exit> {
         let client = self.common.client()?;
-        let name = self.name.as_str();
+        let topics = vec![TopicFilter::Exact(self.name.clone())];
         let mut left = self.count.unwrap_or(u64::MAX);
-        let first = read(&client, name, Consistency::Linearizable).await?;
-        let (mut slot, mut shown) = (first.slot, first.answer);
+        let first = read(&client, &self.name, Consistency::Linearizable).await?;
+        let (mut shown, mut watcher) = (first.answer, client.watch(topics.clone(), behind(&first)));
         self.show(output, shown)?;
         left -= 1;
-        let mut lost = false;
         while left > 0 {
-            match read(&client, name, Consistency::Local { after: slot }).await {
-                Ok(Read { slot: newer, answer: value, .. }) => {
-                    lost = false;
-                    // A node that is behind waits until it is not, so this only grows.
-                    slot = slot.max(newer);
-                    if value != shown {
-                        shown = value;
-                        self.show(output, shown)?;
-                        left -= 1;
+            let value = match watcher.next_as::<u64>().await? {
+                Watched::Event { event, .. } => event,
+                Watched::Level { .. } => continue,
+                Watched::Lagged { .. } => {
+                    let now = self.read_again(&client).await?;
+                    watcher = client.watch(topics.clone(), behind(&now));
+                    if now.answer == shown {
+                        continue;
                     }
+                    output.remark("changes were missed: the node does not have them any more");
+                    now.answer
                 }
-                // Nothing was applied for as long as we waited; or nobody is there.
-                Err(ClientError::Unavailable(_)) => {}
-                Err(ClientError::Unreachable { .. } | ClientError::Busy) => {
-                    if !std::mem::replace(&mut lost, true) {
-                        output.remark("no node can be reached; still trying");
-                    }
-                    sleep(PAUSE).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
+            };
+            shown = value;
+            self.show(output, shown)?;
+            left -= 1;
         }
         client.close().await;
         Ok(Exit::Done)
     }
 
+    async fn read_again(&self, client: &Client) -> Result<Read<u64>, ClientError> {
+        loop {
+            match read(client, &self.name, Consistency::Linearizable).await {
+                Err(
+                    ClientError::Unavailable(_)
+                    | ClientError::Unreachable { .. }
+                    | ClientError::Busy,
+                ) => sleep(PAUSE).await,
+                done => return done,
+            }
+        }
+    }
+
     fn show(&self, output: &Output, value: u64) -> anyhow::Result<()> {
         Ok(output.result(value, &Named { name: &self.name, value })?)
     }
+}
+
+/// Where to go on after a read.
+fn behind(read: &Read<u64>) -> Position {
+    Position::behind(read.slot)
 }
