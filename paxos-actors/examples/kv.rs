@@ -41,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["init", folder, addresses] => {
             let addresses = addresses.split(',').map(String::from).collect();
-            init(&InitOptions { folder: folder.into(), addresses })?;
+            init(&InitOptions::new(folder, addresses))?;
         }
         ["serve", folder, node] => serve(folder.as_ref(), node.parse()?).await?,
         ["put", folder, key, value] => {

@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 
 use paxos_core::membership::MembershipError;
 use paxos_core::replica::rehomed;
-use paxos_core::{ClusterId, Configurations, Membership, NodeId, Record, RestoreError};
+use paxos_core::{
+    ClusterId, Configurations, Membership, NodeId, Record, RestoreError, SessionLimits,
+};
 use paxos_net::certs::CertsError;
+use paxos_net::settings::{Batching, LeadershipSettings, Log as LogSettings, SnapshotSettings};
 use paxos_net::{Authority, ClusterFile, ClusterFileError, Identity, Role};
 use thiserror::Error;
 
@@ -29,6 +32,51 @@ pub struct InitOptions {
     pub folder: PathBuf,
     /// `host:port` of each node; they are numbered 1 to n in this order.
     pub addresses: Vec<String>,
+    /// What its service wants.
+    pub preset: Preset,
+}
+
+/// What a service wants of a cluster where an operator has said nothing else: data that its program
+/// hands to [`init`], which writes it into the cluster file and into the first membership.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preset {
+    /// Who leads, and when another does.
+    pub leadership: LeadershipSettings,
+    /// The files of the log.
+    pub log: LogSettings,
+    /// When snapshots are made.
+    pub snapshots: SnapshotSettings,
+    /// How commands become batches.
+    pub batching: Batching,
+    /// Slots that may be open at once; `None`: as by default.
+    pub window: Option<u64>,
+    /// How long sessions of clients are kept.
+    pub sessions: SessionLimits,
+}
+
+impl InitOptions {
+    /// A cluster in this folder, of these nodes, with defaults for everything else.
+    pub fn new(folder: impl Into<PathBuf>, addresses: Vec<String>) -> Self {
+        InitOptions { folder: folder.into(), addresses, preset: Preset::default() }
+    }
+}
+
+impl Preset {
+    /// The cluster file of these nodes.
+    fn file(&self, cluster: ClusterId, nodes: BTreeMap<NodeId, String>) -> ClusterFile {
+        let Preset { leadership, log, snapshots, batching, .. } = self.clone();
+        ClusterFile { leadership, log, snapshots, batching, ..ClusterFile::new(cluster, nodes) }
+    }
+
+    /// The membership that they begin with.
+    fn membership(&self, nodes: BTreeMap<NodeId, String>) -> Result<Membership, MembershipError> {
+        let sessions = self.sessions;
+        let membership = Membership { sessions, ..Membership::of_voters(nodes)? };
+        match self.window {
+            Some(window) => membership.with_alpha(window),
+            None => Ok(membership),
+        }
+    }
 }
 
 /// Why a cluster could not be made.
@@ -152,12 +200,12 @@ fn begin(
     options: &InitOptions,
     fill: impl Fn(&DataIdentity, &Path) -> Result<(), InitError>,
 ) -> Result<ClusterFile, InitError> {
-    let InitOptions { folder, addresses } = options;
+    let InitOptions { folder, addresses, preset } = options;
     let cluster = ClusterId(u128::from_le_bytes(random()?));
     let nodes: BTreeMap<_, _> = (1..).map(NodeId).zip(addresses.iter().cloned()).collect();
-    let text = ClusterFile::new(cluster, nodes.clone()).to_toml();
+    let text = preset.file(cluster, nodes.clone()).to_toml();
     let file = ClusterFile::parse(&text, CLUSTER_FILE)?;
-    let genesis = Membership::of_voters(nodes)?;
+    let genesis = preset.membership(nodes)?;
     let path = folder.join(CLUSTER_FILE);
     if path.exists() {
         return Err(InitError::Exists { path });

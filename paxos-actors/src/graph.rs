@@ -55,6 +55,21 @@ pub fn draw(
         "batching",
         format!("{} in flight, up to {} bytes", gateway.batches_in_flight, gateway.batch_bytes),
     );
+    line(
+        "snapshots",
+        format!(
+            "of every {} bytes, {} kept; log files of {} bytes",
+            cluster.snapshots.every_bytes, cluster.snapshots.keep, cluster.log.segment_bytes
+        ),
+    );
+    line(
+        "sessions",
+        format!(
+            "{} at most, each until unused for {}",
+            genesis.sessions.max,
+            format_duration(genesis.sessions.idle)
+        ),
+    );
     line("codec", codec.to_owned());
     line("folder", folder.display().to_string());
     text

@@ -42,7 +42,7 @@
 //! # async fn start<S: StateMachine>() -> Result<(), Box<dyn std::error::Error>> {
 //! // Once, on one machine:
 //! let addresses = ["10.0.0.1:7400", "10.0.0.2:7400", "10.0.0.3:7400"].map(String::from);
-//! init(&InitOptions { folder: "my-cluster".into(), addresses: addresses.into() })?;
+//! init(&InitOptions::new("my-cluster", addresses.into()))?;
 //! // On every host, with `cluster.toml` and its own folder `node-N` beside it:
 //! let config = NodeConfig::load("my-cluster/cluster.toml".as_ref(), NodeId(1), None)?;
 //! let mut node = Node::<S>::start(config).await?;
@@ -71,7 +71,7 @@ mod shelf;
 mod watches;
 mod wiring;
 
-pub use bootstrap::{InitError, InitOptions, init, init_from, node_folder, prepare};
+pub use bootstrap::{InitError, InitOptions, Preset, init, init_from, node_folder, prepare};
 pub use failure::Failure;
 pub use ground::Ground;
 pub use log_actor::Writes;

@@ -6,7 +6,7 @@ mod sum;
 
 use std::path::Path;
 
-use paxos_actors::{InitOptions, Node, NodeConfig, NodeId, StartError, init};
+use paxos_actors::{InitOptions, Node, NodeConfig, NodeId, Preset, StartError, init};
 use paxos_core::{Position, TopicFilter};
 use paxos_net::{Watched, Watcher};
 use sum::Sum;
@@ -39,7 +39,7 @@ async fn add(node: &Node<Sum>, by: u64) -> u64 {
 async fn every_node_serves_and_all_agree() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("cluster");
-    init(&InitOptions { folder: folder.clone(), addresses: addresses(3) }).unwrap();
+    init(&InitOptions::new(folder.clone(), addresses(3))).unwrap();
     let nodes = [start(&folder, 1).await, start(&folder, 2).await, start(&folder, 3).await];
     for (sum, node) in (1..).zip(nodes.iter().cycle().take(12)) {
         assert_eq!(add(node, 1).await, sum);
@@ -69,7 +69,7 @@ async fn sums(watcher: &mut Watcher, many: usize) -> Vec<u64> {
 async fn cli7_every_node_tells_every_event_once_also_those_from_before_its_restart() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("cluster");
-    init(&InitOptions { folder: folder.clone(), addresses: addresses(3) }).unwrap();
+    init(&InitOptions::new(folder.clone(), addresses(3))).unwrap();
     let mut nodes = vec![start(&folder, 1).await, start(&folder, 2).await, start(&folder, 3).await];
     let topics = || vec![TopicFilter::Exact("sum".to_owned())];
     let mut watchers: Vec<_> =
@@ -99,7 +99,7 @@ async fn cli7_every_node_tells_every_event_once_also_those_from_before_its_resta
 async fn a_stopped_cluster_comes_back_with_everything() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("cluster");
-    init(&InitOptions { folder: folder.clone(), addresses: addresses(3) }).unwrap();
+    init(&InitOptions::new(folder.clone(), addresses(3))).unwrap();
     for round in 1..=3 {
         let nodes = [start(&folder, 1).await, start(&folder, 2).await, start(&folder, 3).await];
         for step in 1..=5 {
@@ -112,10 +112,38 @@ async fn a_stopped_cluster_comes_back_with_everything() {
 }
 
 #[actix_rt::test]
+async fn services_differ_in_what_the_same_graph_is_configured_with() {
+    let mut other = Preset { window: Some(8), ..Preset::default() };
+    other.batching.batches_in_flight = 2;
+    other.snapshots.every_bytes = 1 << 20;
+    other.sessions.max = 100;
+    let mut graphs = Vec::new();
+    for preset in [Preset::default(), other] {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("cluster");
+        init(&InitOptions { preset, ..InitOptions::new(&folder, addresses(1)) }).unwrap();
+        let node = start(&folder, 1).await;
+        graphs.push(node.graph().to_owned());
+        node.stop().await;
+    }
+    // The name of a line of configuration; every other line as a whole.
+    let name = |line: &str| match line.strip_prefix("  ") {
+        Some(rest) if !line.starts_with("   ") => rest.split(' ').next().unwrap().to_owned(),
+        _ => line.to_owned(),
+    };
+    let names = |graph: &str| graph.lines().map(name).collect::<Vec<_>>();
+    assert_eq!(names(&graphs[0]), names(&graphs[1]));
+    let configured = ["8 slots", "2 in flight", "every 1048576 bytes", "100 at most"];
+    for words in configured {
+        assert!(graphs[1].contains(words) && !graphs[0].contains(words), "{}", graphs[1]);
+    }
+}
+
+#[actix_rt::test]
 async fn a_cluster_of_one_needs_nobody() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("cluster");
-    init(&InitOptions { folder: folder.clone(), addresses: addresses(1) }).unwrap();
+    init(&InitOptions::new(folder.clone(), addresses(1))).unwrap();
     let node = start(&folder, 1).await;
     assert_eq!(add(&node, 7).await, 7);
     assert!(node.graph().contains("1 in phase 1, 1 in phase 2, of 1"), "{}", node.graph());
@@ -126,7 +154,7 @@ async fn a_cluster_of_one_needs_nobody() {
 async fn a_dropped_node_keeps_its_directory_until_it_has_written_its_last() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("cluster");
-    init(&InitOptions { folder: folder.clone(), addresses: addresses(1) }).unwrap();
+    init(&InitOptions::new(folder.clone(), addresses(1))).unwrap();
     let mut sum = 0;
     for _ in 0..5 {
         let node = loop {

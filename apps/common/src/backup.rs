@@ -166,7 +166,7 @@ impl Restore {
     pub fn run(&self, output: &Output) -> anyhow::Result<Exit> {
         let (sheet, state) = read(&self.backup)?;
         block_on(refuse_live(&self.nodes))?;
-        let options = InitOptions { folder: self.dir.clone(), addresses: self.nodes.clone() };
+        let options = InitOptions::new(self.dir.clone(), self.nodes.clone());
         let cluster = paxos_actors::init_from(&options, &state)?;
         output.remark(format_args!(
             "a new cluster that goes on behind slot {} of cluster {}",

@@ -63,8 +63,7 @@ impl Children {
     pub async fn start(program: PathBuf, count: usize) -> anyhow::Result<Self> {
         let folder = TemporaryFolder::create("paxos").context("making a temporary folder")?;
         let addresses = free_addresses(count)?;
-        let cluster =
-            paxos_actors::init(&InitOptions { folder: folder.path().to_owned(), addresses })?;
+        let cluster = paxos_actors::init(&InitOptions::new(folder.path(), addresses))?;
         let mut config = client_config(&cluster, folder.path())?;
         config.timeout = STATUS;
         let client = Client::new(config)?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use paxos_actors::InitOptions;
+use paxos_actors::{InitOptions, Preset};
 use paxos_net::ClusterFile;
 use serde::Serialize;
 
@@ -44,7 +44,15 @@ impl Init {
     /// # Errors
     /// See [`paxos_actors::InitError`]: above all, a cluster that is there already is left alone.
     pub fn run(&self, output: &Output) -> anyhow::Result<Exit> {
-        let options = InitOptions { folder: self.dir.clone(), addresses: self.nodes.clone() };
+        self.run_as(Preset::default(), output)
+    }
+
+    /// The same for a service that wants something else than the defaults.
+    ///
+    /// # Errors
+    /// Those of [`Init::run`].
+    pub fn run_as(&self, preset: Preset, output: &Output) -> anyhow::Result<Exit> {
+        let options = InitOptions { preset, ..InitOptions::new(&self.dir, self.nodes.clone()) };
         let cluster = paxos_actors::init(&options)?;
         let made = Made::of(&self.dir, &cluster);
         output.result(made.text(), &made)?;
