@@ -34,8 +34,8 @@ pub struct ProposerOptions {
     pub patience: Duration,
     /// Slots in flight at most; alpha bounds them too. Default: 64.
     pub in_flight_max: usize,
-    /// Where nothing is proposed but something is due in the state, a leader proposes a batch without
-    /// commands; no two of them sooner after each other than this. Default: 50 ms.
+    /// Where nothing is proposed but something is due in the state, a leader proposes a batch
+    /// without commands; no two of them sooner after each other than this. Default: 50 ms.
     pub due_every: Duration,
     /// Batches that may wait for a slot. Default: 64.
     pub queue_max: usize,

@@ -160,8 +160,8 @@ impl<S: StateMachine> Replica<S> {
 
     /// Lets happen what a batch brings before its commands.
     ///
-    /// Invariant: it follows from the log alone, so sessions end and a state machine is woken at the
-    /// same place on every node.
+    /// Invariant: it follows from the log alone, so sessions end and a state machine is woken at
+    /// the same place on every node.
     fn pass_time(&mut self, slot: Slot, batch: &Batch, events: &mut Vec<Event>) {
         self.time = self.time.max(batch.stamp);
         let mut context = Context::new(slot, self.time, SessionId(0), "", events);

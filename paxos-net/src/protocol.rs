@@ -202,8 +202,8 @@ pub enum Call {
         /// What shall govern.
         membership: Box<Membership>,
     },
-    /// The next events behind a position, as soon as there are some; if there is none for as long as
-    /// the asker waits, none. The node that is asked answers from what it has applied itself.
+    /// The next events behind a position, as soon as there are some; if there is none for as long
+    /// as the asker waits, none. The node that is asked answers from what it has applied itself.
     Watch {
         /// About these topics.
         topics: Vec<TopicFilter>,
@@ -402,8 +402,8 @@ pub enum Refused {
     NoSpace,
     /// Too many topics, or too long ones, are watched at once.
     #[error(
-        "one watch names at most {FILTERS_MAX} topics of {FILTER_BYTES_MAX} bytes each: name fewer, or \
-         what they begin with"
+        "one watch names at most {FILTERS_MAX} topics of {FILTER_BYTES_MAX} bytes each: name \
+         fewer, or what they begin with"
     )]
     TooManyTopics,
     /// The node has no such snapshot.

@@ -170,7 +170,7 @@ const BALLOT: Ballot = Ballot { round: 3, node: NodeId(2), incarnation: 1 };
 fn batch() -> Value {
     Value::Commands(Batch {
         stamp: Time(300),
-        by: paxos_core::Ballot::ZERO,
+        by: Ballot { round: 2, node: NodeId(1), incarnation: 1 },
         bytes: Bytes::from_static(b"hello"),
     })
 }
@@ -203,8 +203,8 @@ fn golden_bytes_of_messages() {
             slot: Slot(9),
             value: batch(),
         }),
-        b"\x00\x01\x03\x02\x01\x09\x01\xac\x02\x05hello",
-        r#"{"Acceptor":{"Accept":{"ballot":{"round":3,"node":2,"incarnation":1},"slot":9,"value":{"Commands":{"stamp":300,"bytes":"aGVsbG8="}}}}}"#,
+        b"\x00\x01\x03\x02\x01\x09\x01\xac\x02\x02\x01\x01\x05hello",
+        r#"{"Acceptor":{"Accept":{"ballot":{"round":3,"node":2,"incarnation":1},"slot":9,"value":{"Commands":{"stamp":300,"by":{"round":2,"node":1,"incarnation":1},"bytes":"aGVsbG8="}}}}}"#,
     );
     let accepted = vec![AcceptedValue { slot: Slot(9), ballot: BALLOT, value: Value::Noop }];
     golden(
@@ -230,8 +230,8 @@ fn golden_bytes_of_messages() {
             upto: Slot(10),
             snapshot: None,
         }),
-        b"\x02\x03\x09\x01\x03\x02\x01\x01\xac\x02\x05hello\x0a\x00",
-        r#"{"Learner":{"Fill":{"first":9,"chosen":[[{"round":3,"node":2,"incarnation":1},{"Commands":{"stamp":300,"bytes":"aGVsbG8="}}]],"upto":10,"snapshot":null}}}"#,
+        b"\x02\x03\x09\x01\x03\x02\x01\x01\xac\x02\x02\x01\x01\x05hello\x0a\x00",
+        r#"{"Learner":{"Fill":{"first":9,"chosen":[[{"round":3,"node":2,"incarnation":1},{"Commands":{"stamp":300,"by":{"round":2,"node":1,"incarnation":1},"bytes":"aGVsbG8="}}]],"upto":10,"snapshot":null}}}"#,
     );
     golden(
         &Message::Leadership(LeadershipMessage::Heartbeat(Heartbeat {

@@ -53,6 +53,17 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The counter that it changes.
+    pub fn name(&self) -> &str {
+        match self {
+            Command::Incr { name, .. }
+            | Command::Set { name, .. }
+            | Command::Padded { name, .. } => name,
+        }
+    }
+}
+
 /// What asks about counters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
@@ -138,9 +149,8 @@ impl StateMachine for Counters {
     type Answer = Answer;
 
     fn apply(&mut self, context: &mut Context<'_>, command: Command) -> Result<u64, Refusal> {
-        let (Command::Incr { name, .. } | Command::Set { name, .. } | Command::Padded { name, .. }) =
-            &command;
-        let (name, before) = (name.clone(), self.value(name));
+        let name = command.name().to_owned();
+        let before = self.value(&name);
         let done = match command {
             Command::Incr { name, by } => self.increment(name, by),
             Command::Padded { name, padding: _ } => self.increment(name, 1),
