@@ -70,7 +70,7 @@ impl<S: StateMachine> ApplyActor<S> {
 
     fn save_if_due(&mut self) {
         if let Some(values) = self.backlog.due() {
-            self.wires.shelf.do_send(Shelve::Make(values));
+            self.wires.shelve(Shelve::Make(values));
         }
     }
 

@@ -1,13 +1,14 @@
 //! Makes a new cluster: its file, its certificates, and every node's formatted data directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use paxos_core::membership::MembershipError;
 use paxos_core::replica::rehomed;
 use paxos_core::{
-    ClusterId, Configurations, Membership, NodeId, Record, RestoreError, SessionLimits,
+    ClusterId, Configurations, Member, MemberRole, Membership, NodeId, Record, RestoreError,
+    SessionLimits,
 };
 use paxos_net::certs::CertsError;
 use paxos_net::settings::{Batching, LeadershipSettings, Log as LogSettings, SnapshotSettings};
@@ -26,12 +27,19 @@ pub const CLUSTER_FILE: &str = "cluster.toml";
 pub const DATA: &str = "data";
 
 /// What a new cluster shall be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct InitOptions {
     /// Where its files go. It is made if it is not there, and must not hold a cluster.
     pub folder: PathBuf,
-    /// `host:port` of each node; they are numbered 1 to n in this order.
+    /// `host:port` of each voter, which accepts and keeps the state. Nodes are numbered from 1 in
+    /// this order, and on through those that follow here.
     pub addresses: Vec<String>,
+    /// Of each node that accepts only.
+    pub witnesses: Vec<String>,
+    /// Of each node that keeps the state and may lead, and does not accept.
+    pub front_ends: Vec<String>,
+    /// Of each node that keeps the state, and neither accepts nor leads.
+    pub read_replicas: Vec<String>,
     /// What its service wants.
     pub preset: Preset,
 }
@@ -55,9 +63,39 @@ pub struct Preset {
 }
 
 impl InitOptions {
-    /// A cluster in this folder, of these nodes, with defaults for everything else.
+    /// A cluster in this folder, of these voters, with defaults for everything else.
     pub fn new(folder: impl Into<PathBuf>, addresses: Vec<String>) -> Self {
-        InitOptions { folder: folder.into(), addresses, preset: Preset::default() }
+        InitOptions { folder: folder.into(), addresses, ..InitOptions::default() }
+    }
+
+    /// The nodes, and which of them never lead.
+    fn members(&self) -> (BTreeMap<NodeId, Member>, BTreeSet<NodeId>) {
+        let (mut members, mut never_lead) = (BTreeMap::new(), BTreeSet::new());
+        let roles = [
+            (&self.addresses, MemberRole::Voter),
+            (&self.witnesses, MemberRole::Witness),
+            (&self.front_ends, MemberRole::Learner),
+            (&self.read_replicas, MemberRole::Learner),
+        ];
+        for (place, (addresses, role)) in roles.into_iter().enumerate() {
+            for address in addresses {
+                let node = NodeId(members.len() as u64 + 1);
+                members.insert(node, Member { role, address: address.clone() });
+                never_lead.extend((place == 3).then_some(node));
+            }
+        }
+        (members, never_lead)
+    }
+
+    /// The membership that the cluster begins with.
+    ///
+    /// # Errors
+    /// See [`InitError`].
+    pub fn membership(&self) -> Result<Membership, InitError> {
+        if self.addresses.is_empty() && self.front_ends.is_empty() {
+            return Err(InitError::NobodyLeads);
+        }
+        Ok(self.preset.membership(self.members().0)?)
     }
 }
 
@@ -69,9 +107,9 @@ impl Preset {
     }
 
     /// The membership that they begin with.
-    fn membership(&self, nodes: BTreeMap<NodeId, String>) -> Result<Membership, MembershipError> {
+    fn membership(&self, members: BTreeMap<NodeId, Member>) -> Result<Membership, MembershipError> {
         let sessions = self.sessions;
-        let membership = Membership { sessions, ..Membership::of_voters(nodes)? };
+        let membership = Membership { sessions, ..Membership::of(members)? };
         match self.window {
             Some(window) => membership.with_alpha(window),
             None => Ok(membership),
@@ -103,6 +141,11 @@ pub enum InitError {
         /// The folder.
         path: PathBuf,
     },
+    /// Nobody could lead.
+    #[error(
+        "nobody could lead: name voters, which do everything, or front ends beside the witnesses"
+    )]
+    NobodyLeads,
     /// The addresses will not do.
     #[error(transparent)]
     Addresses(#[from] ClusterFileError),
@@ -200,12 +243,13 @@ fn begin(
     options: &InitOptions,
     fill: impl Fn(&DataIdentity, &Path) -> Result<(), InitError>,
 ) -> Result<ClusterFile, InitError> {
-    let InitOptions { folder, addresses, preset } = options;
+    let folder = &options.folder;
     let cluster = ClusterId(u128::from_le_bytes(random()?));
-    let nodes: BTreeMap<_, _> = (1..).map(NodeId).zip(addresses.iter().cloned()).collect();
-    let text = preset.file(cluster, nodes.clone()).to_toml();
+    let (members, never_lead) = options.members();
+    let nodes = members.iter().map(|(node, member)| (*node, member.address.clone())).collect();
+    let text = ClusterFile { never_lead, ..options.preset.file(cluster, nodes) }.to_toml();
     let file = ClusterFile::parse(&text, CLUSTER_FILE)?;
-    let genesis = preset.membership(nodes)?;
+    let genesis = options.membership()?;
     let path = folder.join(CLUSTER_FILE);
     if path.exists() {
         return Err(InitError::Exists { path });
@@ -218,10 +262,11 @@ fn begin(
     };
     issue(Role::Client("client".to_owned()), &folder.join("client"))?;
     issue(Role::Admin("admin".to_owned()), &folder.join("admin"))?;
-    for node in file.nodes.keys().copied() {
+    for (node, member) in members {
         let home = node_folder(folder, node);
-        prepare(&home, &authority, cluster, node, genesis.clone())?;
-        let identity = DataIdentity { cluster, node, genesis: genesis.clone() };
+        let genesis = genesis.clone();
+        let identity = DataIdentity { cluster, node, genesis, witness: !member.role.learns() };
+        prepare(&home, &authority, &identity)?;
         fill(&identity, &home.join(DATA))?;
     }
     // Last: a folder with a cluster file has everything else.
@@ -232,21 +277,20 @@ fn begin(
 /// Makes the folder of a node that joins a cluster: its certificate, and a data directory that is
 /// formatted like those of the others, with the membership that the cluster began with.
 ///
+/// What the identity says of witnesses is for as long as the node lives.
+///
 /// # Errors
 /// See [`InitError`]: above all, a folder that is there already is left alone.
 pub fn prepare(
     folder: &Path,
     authority: &Authority,
-    cluster: ClusterId,
-    node: NodeId,
-    genesis: Membership,
+    identity: &DataIdentity,
 ) -> Result<(), InitError> {
     if folder.exists() {
         return Err(InitError::Folder { path: folder.to_owned() });
     }
-    authority.issue(&Identity::peer(cluster, node))?.save(folder)?;
-    let identity = DataIdentity { cluster, node, genesis };
-    log::format(&mut Directory::create(folder.join(DATA))?, &identity)?;
+    authority.issue(&Identity::peer(identity.cluster, identity.node))?.save(folder)?;
+    log::format(&mut Directory::create(folder.join(DATA))?, identity)?;
     Ok(())
 }
 

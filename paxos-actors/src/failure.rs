@@ -38,6 +38,17 @@ pub enum Failure {
         /// The first slot of the membership without it.
         from: Slot,
     },
+    /// The node is to accept, and its process has no acceptor.
+    #[error(
+        "node {} is a voter by the membership that governs from slot {from} on, and this process \
+         hosts no acceptor: start it again", node.0
+    )]
+    Promoted {
+        /// This node.
+        node: NodeId,
+        /// The first slot of the membership in which it accepts.
+        from: Slot,
+    },
     /// An actor ended unasked; its state is gone, and going on would be amnesia.
     #[error("the {0} stopped unasked: the log of the process should say why; restart the node")]
     Actor(&'static str),
@@ -49,7 +60,13 @@ impl Failure {
         match self {
             Failure::Log(_) | Failure::Snapshot(_) | Failure::Restore(_) => 74,
             Failure::Refused { .. } | Failure::Removed { .. } => 78,
+            Failure::Promoted { .. } => 75,
             Failure::Actor(_) => 70,
         }
+    }
+
+    /// Whether nothing is wrong: the node only has to be stopped and started again.
+    pub fn is_a_new_role(&self) -> bool {
+        matches!(self, Failure::Promoted { .. })
     }
 }

@@ -54,6 +54,7 @@
 mod apply;
 pub mod bootstrap;
 pub mod clock;
+mod contexts;
 mod failure;
 mod farewell;
 pub mod gateway;
@@ -68,6 +69,7 @@ pub mod observer;
 mod role;
 mod roster;
 mod shelf;
+mod state;
 mod watches;
 mod wiring;
 
@@ -76,4 +78,4 @@ pub use failure::Failure;
 pub use ground::Ground;
 pub use log_actor::Writes;
 pub use node::{Node, NodeConfig, StartError};
-pub use paxos_core::{Context, NodeId, StateMachine};
+pub use paxos_core::{Context, Hosting, NodeId, StateMachine};

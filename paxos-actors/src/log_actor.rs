@@ -325,10 +325,7 @@ mod tests {
             observer: None,
             roles: BTreeMap::new(),
             log: nobody.clone().recipient(),
-            apply: nobody.clone().recipient(),
-            ask: nobody.clone().recipient(),
-            follow: nobody.clone().recipient(),
-            shelf: nobody.clone().recipient(),
+            state: None,
             gateway: nobody.recipient(),
             halts: Vec::new(),
             roster: OnceLock::new(),
@@ -347,7 +344,7 @@ mod tests {
         let genesis = Membership::of_voters(voters).unwrap();
         for thread in [true, false] {
             let mut disk = MemoryDisk::new().shared();
-            let identity = DataIdentity { cluster, node, genesis: genesis.clone() };
+            let identity = DataIdentity { cluster, node, genesis: genesis.clone(), witness: false };
             format(&mut disk, &identity).unwrap();
             let options = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
             let open = || Log::open(Box::new(disk.clone()), cluster, node, options.clone());

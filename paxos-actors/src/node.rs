@@ -1,19 +1,15 @@
 //! A node: the whole graph, started and stopped as one.
 
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use actix::{AsyncContext, Context};
 use paxos_core::{
-    Acceptor, AcceptorOptions, Applied, Archive, ArchiveOptions, Backlog, Configurations, Elector,
-    Envelope, HeartbeatOptions, HeartbeatPolicy, Learner, LearnerOptions, Message, NodeId,
-    Position, Proposer, ProposerOptions, RecentOptions, Replica, RestoreError, Role, RoleKind,
-    Slot, StateMachine, TopicFilter,
+    Acceptor, AcceptorOptions, Configurations, Elector, Governance, HeartbeatOptions,
+    HeartbeatPolicy, Hosting, NodeId, Position, Proposer, ProposerOptions, RestoreError, Slot,
+    StateMachine, TopicFilter,
 };
 use paxos_net::protocol::Consistency;
 use paxos_net::{
@@ -21,11 +17,10 @@ use paxos_net::{
     Endpoint, EndpointConfig, Entropy, Watcher,
 };
 use thiserror::Error;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::apply::ApplyActor;
 use crate::bootstrap::node_folder;
-use crate::clock::Clock;
+use crate::contexts::Contexts;
 use crate::failure::Failure;
 use crate::farewell;
 use crate::gateway::{GatewayActor, GatewayOptions};
@@ -33,16 +28,14 @@ use crate::graph;
 use crate::ground::{self, Ground};
 use crate::ingress::Ingress;
 use crate::log::{
-    Inspection, LockError, Log, LogOptions, OpenError, SnapshotError, SnapshotReport, Snapshots,
+    Inspection, LockError, Log, LogOptions, OpenError, SnapshotError, SnapshotReport,
 };
 use crate::log_actor::{LogActor, Writes};
 use crate::messages::Halt;
-use crate::observer::Observer;
 use crate::role::RoleActor;
 use crate::roster::Roster;
-use crate::shelf::{Arrivals, Shelf, ShelfActor};
-use crate::watches::{WatchOptions, Watches};
-use crate::wiring::{RoleAddress, Wires, Wiring};
+use crate::state::State;
+use crate::wiring::Wires;
 
 /// What a node needs to know to start.
 #[derive(Clone, Debug)]
@@ -197,86 +190,6 @@ impl Drop for Actors {
     }
 }
 
-/// The contexts of all actors of a node: they have addresses before anything runs.
-struct Contexts<S: StateMachine> {
-    acceptor: Context<RoleActor<Acceptor>>,
-    proposer: Context<RoleActor<Proposer>>,
-    learner: Context<RoleActor<Learner>>,
-    elector: Context<RoleActor<Elector<HeartbeatPolicy>>>,
-    log: Context<LogActor>,
-    apply: Context<ApplyActor<S>>,
-    gateway: Context<GatewayActor>,
-    archive: Context<RoleActor<Archive>>,
-    shelf: Context<ShelfActor<S>>,
-}
-
-impl<S: StateMachine> Contexts<S> {
-    fn new() -> Self {
-        Contexts {
-            acceptor: Context::new(),
-            proposer: Context::new(),
-            learner: Context::new(),
-            elector: Context::new(),
-            log: Context::new(),
-            apply: Context::new(),
-            gateway: Context::new(),
-            archive: Context::new(),
-            shelf: Context::new(),
-        }
-    }
-
-    fn wire(
-        &self,
-        me: NodeId,
-        incarnation: u64,
-        (clock, observer): (Clock, Option<Observer>),
-        failures: UnboundedSender<Failure>,
-    ) -> Wires {
-        let apply = self.apply.address();
-        Arc::new(Wiring {
-            me,
-            incarnation,
-            clock,
-            observer,
-            roles: BTreeMap::from([
-                (RoleKind::Acceptor, role_address(&self.acceptor)),
-                (RoleKind::Proposer, role_address(&self.proposer)),
-                (RoleKind::Learner, role_address(&self.learner)),
-                (RoleKind::Leadership, role_address(&self.elector)),
-                (RoleKind::Archive, role_address(&self.archive)),
-            ]),
-            log: self.log.address().recipient(),
-            apply: apply.clone().recipient(),
-            ask: apply.clone().recipient(),
-            follow: apply.clone().recipient(),
-            shelf: self.shelf.address().recipient(),
-            gateway: self.gateway.address().recipient(),
-            halts: vec![
-                self.gateway.address().recipient(),
-                self.acceptor.address().recipient(),
-                self.proposer.address().recipient(),
-                self.learner.address().recipient(),
-                self.elector.address().recipient(),
-                self.archive.address().recipient(),
-                self.shelf.address().recipient(),
-                apply.recipient(),
-                self.log.address().recipient(),
-            ],
-            roster: OnceLock::new(),
-            failures,
-            stopping: AtomicBool::new(false),
-            writing: AtomicUsize::new(0),
-            dropped: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
-        })
-    }
-}
-
-fn role_address<R: Role + Unpin + 'static>(context: &Context<RoleActor<R>>) -> RoleAddress {
-    let address = context.address();
-    RoleAddress { deliver: address.clone().recipient(), describe: address.recipient() }
-}
-
 impl<S: StateMachine> Node<S> {
     /// Starts a node: reads its log, applies what is chosen, listens, dials its peers.
     ///
@@ -304,33 +217,23 @@ impl<S: StateMachine> Node<S> {
         let incarnation = log.incarnation();
         let genesis = Configurations::genesis(identity.genesis.clone());
 
-        let keep = cluster.snapshots.keep as usize;
-        let mut snapshots = Snapshots::open(snapshots, cluster.cluster, keep)?;
-        let mut replica = restore::<S>(&mut snapshots, recovered.trimmed, genesis.clone())?;
-        let restored = replica.restored();
-        let next = restored.next;
-        let learner = Learner::recover(me, LearnerOptions::default(), restored, &recovered);
-        let mut backlog = Backlog::new(cluster.snapshots.every_bytes, snapshots.bytes());
-        let (begun, mut commands) = (Instant::now(), 0);
-        let limits = (WatchOptions::default(), RecentOptions::default());
-        let mut watches = Watches::new(limits.0, limits.1, replica.applied());
-        for (slot, value) in learner.chosen(next) {
-            let Applied { outcomes, events, .. } = replica.apply(slot, value);
-            commands += outcomes.len();
-            watches.add(slot, events);
-            backlog.add(slot, value, replica.configurations());
-        }
-        let seconds = begun.elapsed().as_secs_f64();
-        tracing::info!(commands, "the values behind it: applied in {seconds:.3} s");
-        let leadership = heartbeat_options(&cluster);
+        let recover = || State::<S>::recover(me, snapshots, &cluster, &recovered, genesis.clone());
+        let state = (!identity.witness).then(recover).transpose()?;
+        let known = |state: &State<S>| state.learner.governance();
+        let nothing = || Governance { configurations: genesis.clone(), settled: true };
+        let governance = state.as_ref().map_or_else(nothing, known);
+        let may_lead = !cluster.never_lead.contains(&me);
+        let hosting = Hosting::of(me, state.is_some(), may_lead, &governance.configurations);
+        let leadership =
+            HeartbeatOptions { campaigns: hosting.leads, ..heartbeat_options(&cluster) };
         let proposer = proposer_options(&leadership);
         let gateway = gateway_options(&cluster);
-        let archive = ArchiveOptions::paced(cluster.snapshots.fetch_bytes_per_second);
-        let graph = graph::draw(&cluster, me, &folder, &leadership, &gateway, &identity.genesis);
+        let newest = &governance.configurations.newest().1;
+        let graph = graph::draw(&cluster, (me, hosting), &folder, &leadership, &gateway, newest);
 
         let (failing, failures) = unbounded_channel();
         let contexts = Contexts::<S>::new();
-        let wires = contexts.wire(me, incarnation, (clock, observer), failing);
+        let wires = contexts.wire((me, hosting), incarnation, (clock, observer), failing);
         let leader = Arc::new(AtomicU64::new(0));
         let ingress = Ingress::new(wires.clone(), leader.clone(), recovered.peers.clone());
         let listening = EndpointConfig {
@@ -351,7 +254,7 @@ impl<S: StateMachine> Node<S> {
             address: address.clone(),
             reason: error.to_string(),
         })?;
-        let roster = Roster::new(me, endpoint.links(), &cluster.nodes, learner.governance());
+        let roster = Roster::new(me, hosting, endpoint.links(), &cluster.nodes, governance);
         if wires.roster.set(roster).is_err() {
             unreachable!("the roster of a node is made once, here");
         }
@@ -367,27 +270,23 @@ impl<S: StateMachine> Node<S> {
         let log = LogActor::new(log, lock, writes, wires.clone())
             .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
         let policy = HeartbeatPolicy::new(me, incarnation, leadership, genesis.clone(), seed, now);
-        let shelved = snapshots.told();
-        let arrivals = Arrivals::<S>::default();
-        let shelf = Shelf::new(snapshots, genesis.clone(), arrivals.clone(), wires.clone());
-        let shelf = ShelfActor::new(shelf, threads)
-            .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
-        let advanced = learner.advanced();
-        let applied = replica.applied();
-        let lease = identity.genesis.lease;
-        let options = AcceptorOptions { lease, ..AcceptorOptions::default() };
-        let acceptor = Acceptor::recover(me, options, &recovered, now);
-        contexts.acceptor.run(RoleActor::new("acceptor", acceptor, wires.clone()));
-        let proposer = Proposer::new(me, incarnation, proposer, genesis.clone());
-        contexts.proposer.run(RoleActor::new("proposer", proposer, wires.clone()));
-        contexts.learner.run(RoleActor::new("learner", learner, wires.clone()));
+        let applied = state.as_ref().map_or(Slot(0), |state| state.replica.applied());
+        if let Some(state) = state {
+            contexts.state.run(state, (hosting, threads), genesis.clone(), &wires)?;
+        }
+        if hosting.accepts {
+            let (lease, beside_replica) = (identity.genesis.lease, hosting.learns);
+            let options = AcceptorOptions { lease, beside_replica, ..AcceptorOptions::default() };
+            let acceptor = Acceptor::recover(me, options, &recovered, now);
+            contexts.acceptor.run(RoleActor::new("acceptor", acceptor, wires.clone()));
+        }
+        if hosting.leads {
+            let proposer = Proposer::new(me, incarnation, proposer, genesis);
+            contexts.proposer.run(RoleActor::new("proposer", proposer, wires.clone()));
+        }
         let elector = Elector::new(me, policy);
         contexts.elector.run(RoleActor::new("leadership", elector, wires.clone()));
         contexts.log.run(log);
-        let archive = Archive::new(me, archive);
-        contexts.archive.run(RoleActor::new("archive", archive, wires.clone()));
-        contexts.shelf.run(shelf);
-        contexts.apply.run(ApplyActor::new(replica, (backlog, watches), arrivals, wires.clone()));
         contexts.gateway.run(GatewayActor::new(
             gateway,
             (address.clone(), identity.genesis),
@@ -395,9 +294,6 @@ impl<S: StateMachine> Node<S> {
             leader.clone(),
             wires.clone(),
         ));
-        let hello = [advanced].into_iter().chain(shelved).map(Message::Inside);
-        wires.dispatch(hello.map(|message| Envelope { from: me, to: me, message }));
-
         let address = listening;
         let service = PhantomData;
         let actors = Actors(wires);
@@ -458,21 +354,6 @@ impl<S: StateMachine> Node<S> {
             actor.send(Halt).await.ok();
         }
     }
-}
-
-/// The state of the newest snapshot, or the first of all.
-fn restore<S: StateMachine>(
-    snapshots: &mut Snapshots,
-    trimmed: Slot,
-    genesis: Configurations,
-) -> Result<Replica<S>, StartError> {
-    let state = snapshots.newest()?;
-    let begun = Instant::now();
-    let replica = Replica::behind(state.as_deref(), genesis)?;
-    let seconds = begun.elapsed().as_secs_f64();
-    tracing::info!("the newest snapshot: {}, restored in {seconds:.3} s", snapshots.effort());
-    snapshots.reaches(trimmed)?;
-    Ok(replica)
 }
 
 fn heartbeat_options(cluster: &ClusterFile) -> HeartbeatOptions {

@@ -5,7 +5,7 @@ use paxos_core::{Effect, Envelope, Input, Role, Time};
 
 use crate::failure::Failure;
 use crate::messages::{
-    Decided, Decision, Deliver, Describe, Described, GatewayInput, Halt, Notice, Shelve, Write,
+    Decision, Deliver, Describe, Described, GatewayInput, Halt, Notice, Shelve, Write,
 };
 use crate::observer::Shown;
 use crate::wiring::Wires;
@@ -36,10 +36,10 @@ impl<R: Role + Unpin + 'static> RoleActor<R> {
                 Effect::Apply { slot, value } => decided.push(Decision::Apply(slot, value)),
                 Effect::Restore { next } => decided.push(Decision::Restore(next)),
                 Effect::ReadPiece { to, snapshot, offset, bytes } => {
-                    self.wires.shelf.do_send(Shelve::Read { to, snapshot, offset, bytes });
+                    self.wires.shelve(Shelve::Read { to, snapshot, offset, bytes });
                 }
                 Effect::KeepPiece { snapshot, offset, bytes } => {
-                    self.wires.shelf.do_send(Shelve::Keep { snapshot, offset, bytes });
+                    self.wires.shelve(Shelve::Keep { snapshot, offset, bytes });
                 }
                 Effect::Proposed { ticket, slot } => notices.push(Notice::Proposed(ticket, slot)),
                 Effect::Refuse { ticket, refusal } => {
@@ -60,7 +60,7 @@ impl<R: Role + Unpin + 'static> RoleActor<R> {
             self.wires.log.do_send(Write::Persist(writes));
         }
         if !decided.is_empty() {
-            self.wires.apply.do_send(Decided(decided));
+            self.wires.decide(decided);
         }
         if !notices.is_empty() {
             self.wires.gateway.do_send(GatewayInput::Notices(notices));

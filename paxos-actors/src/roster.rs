@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use paxos_core::{Governance, MemberRole, NodeId, Slot};
+use paxos_core::handover::heirs;
+use paxos_core::{Governance, Hosting, NodeId, Slot};
 use paxos_net::Links;
 use paxos_net::protocol::PeerRefusal;
 
@@ -13,16 +14,18 @@ use crate::failure::Failure;
 /// The members of the cluster, and the links to them.
 pub struct Roster {
     me: NodeId,
+    hosting: Hosting,
     /// The links to the other nodes.
     pub links: Links,
     governance: Mutex<Governance>,
 }
 
 impl Roster {
-    /// The roster of a node that begins with these memberships. Beside their members it links to
+    /// The roster of a node that hosts these roles and begins with these memberships. Beside their members it links to
     /// the nodes of its cluster file, who may know of a newer one.
     pub fn new(
         me: NodeId,
+        hosting: Hosting,
         links: Links,
         file: &BTreeMap<NodeId, String>,
         governance: Governance,
@@ -33,7 +36,7 @@ impl Roster {
         others.retain(|node, _| is_needed(node));
         others.extend(known);
         links.name(governance.configurations.newest().0, &others);
-        Roster { me, links, governance: Mutex::new(governance) }
+        Roster { me, hosting, links, governance: Mutex::new(governance) }
     }
 
     fn governance(&self) -> MutexGuard<'_, Governance> {
@@ -48,14 +51,19 @@ impl Roster {
     /// The memberships have changed, or the newest has settled.
     ///
     /// # Errors
-    /// [`Failure::Removed`] if this node is needed no more.
+    /// [`Failure::Removed`] if this node is needed no more; [`Failure::Promoted`] if it is needed for
+    /// more than its process hosts.
     pub fn govern(&self, governance: Governance) -> Result<(), Failure> {
         let (from, newest) = governance.configurations.newest().clone();
         let members: Vec<_> = newest.members.keys().map(ToString::to_string).collect();
         let settled = governance.settled;
         tracing::info!(node = %self.me, %from, settled, members = members.join(" "), "membership");
+        let suits = self.hosting.suits(self.me, &governance.configurations);
         self.links.name(from, &addresses(&governance));
         *self.governance() = governance;
+        if !suits {
+            return Err(Failure::Promoted { node: self.me, from });
+        }
         if settled {
             let gone = |peer: &NodeId| newest.has_removed(*peer);
             self.links.peers().into_iter().filter(gone).for_each(|peer| self.links.expel(peer));
@@ -66,14 +74,11 @@ impl Roster {
         Ok(())
     }
 
-    /// Whether another voter is reached, who could lead when this node does not.
+    /// Whether somebody is reached who could lead when this node does not.
     pub fn has_heirs(&self) -> bool {
         let known = self.known();
-        let (_, newest) = known.configurations.newest();
-        let votes = |node: &NodeId| {
-            newest.members.get(node).is_some_and(|member| member.role == MemberRole::Voter)
-        };
-        self.links.report().iter().any(|(peer, link)| votes(peer) && link.up)
+        let heirs = heirs(&known.configurations.newest().1, self.me);
+        self.links.report().iter().any(|(peer, link)| heirs.contains(peer) && link.up)
     }
 
     /// Whether a peer that has dialed from there may take part, as far as is known here.

@@ -19,7 +19,7 @@ use paxos_net::protocol::{ClientResponse, Refused, Response};
 
 use crate::failure::Failure;
 use crate::log::{Kept, Snapshots};
-use crate::messages::{Decided, Decision, Halt, Shelve};
+use crate::messages::{Decision, Halt, Shelve};
 use crate::wiring::Wires;
 
 /// Pieces that peers wait for; more are not read, and asked for again.
@@ -93,7 +93,7 @@ impl<S: StateMachine> Shelf<S> {
             })?;
         self.snapshots.save(upto, &state)?;
         tracing::info!(%upto, bytes = state.len(), "snapshot saved");
-        self.wires.apply.do_send(Decided(vec![Decision::Saved(state.len() as u64)]));
+        self.wires.decide(vec![Decision::Saved(state.len() as u64)]);
         self.tell_stored();
         Ok(())
     }

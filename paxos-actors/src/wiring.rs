@@ -10,7 +10,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::clock::Clock;
 use crate::failure::Failure;
-use crate::messages::{Ask, Decided, Deliver, Describe, GatewayInput, Halt, Shelve, Write};
+use crate::messages::{
+    Ask, Decided, Decision, Deliver, Describe, GatewayInput, Halt, Shelve, Write,
+};
 use crate::observer::{Observer, Shown};
 use crate::roster::Roster;
 use crate::watches::Follow;
@@ -33,14 +35,8 @@ pub struct Wiring {
     pub roles: BTreeMap<RoleKind, RoleAddress>,
     /// The log.
     pub log: Recipient<Write>,
-    /// The state machine.
-    pub apply: Recipient<Decided>,
-    /// The same, with queries.
-    pub ask: Recipient<Ask>,
-    /// The same, with those who watch.
-    pub follow: Recipient<Follow>,
-    /// The snapshots.
-    pub shelf: Recipient<Shelve>,
+    /// The state, if this process keeps it.
+    pub state: Option<StateAddress>,
     /// The gateway.
     pub gateway: Recipient<GatewayInput>,
     /// Every actor, to stop it.
@@ -65,6 +61,18 @@ pub struct RoleAddress {
     pub deliver: Recipient<Deliver>,
     /// With the question what it knows.
     pub describe: Recipient<Describe>,
+}
+
+/// How the state is reached.
+pub struct StateAddress {
+    /// The state machine.
+    pub apply: Recipient<Decided>,
+    /// The same, with queries.
+    pub ask: Recipient<Ask>,
+    /// The same, with those who watch.
+    pub follow: Recipient<Follow>,
+    /// The snapshots.
+    pub shelf: Recipient<Shelve>,
 }
 
 /// Shared by all actors of a node.
@@ -110,6 +118,34 @@ impl Wiring {
             if full {
                 self.dropped.fetch_add(count, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Has the state machine do things. What keeps no state hosts no role that asks for it.
+    pub fn decide(&self, decided: Vec<Decision>) {
+        if let Some(state) = &self.state {
+            state.apply.do_send(Decided(decided));
+        }
+    }
+
+    /// Has queries answered.
+    pub fn ask(&self, ask: Ask) {
+        if let Some(state) = &self.state {
+            state.ask.do_send(ask);
+        }
+    }
+
+    /// Has somebody told what happens.
+    pub fn follow(&self, follow: Follow) {
+        if let Some(state) = &self.state {
+            state.follow.do_send(follow);
+        }
+    }
+
+    /// Has something done about snapshots.
+    pub fn shelve(&self, job: Shelve) {
+        if let Some(state) = &self.state {
+            state.shelf.do_send(job);
         }
     }
 

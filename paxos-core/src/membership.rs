@@ -175,11 +175,17 @@ impl Membership {
     pub fn of_voters(
         addresses: impl IntoIterator<Item = (NodeId, String)>,
     ) -> Result<Self, MembershipError> {
-        let members: BTreeMap<_, _> = addresses
-            .into_iter()
-            .map(|(node, address)| (node, Member { role: MemberRole::Voter, address }))
-            .collect();
-        let quorums = Quorums::majority(members.keys().copied())?;
+        let voter = |(node, address)| (node, Member { role: MemberRole::Voter, address });
+        Self::of(addresses.into_iter().map(voter).collect())
+    }
+
+    /// A membership with majority quorums of those that accept, and the default agreements.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub fn of(members: BTreeMap<NodeId, Member>) -> Result<Self, MembershipError> {
+        let accepts = |(node, member): (&NodeId, &Member)| member.role.accepts().then_some(*node);
+        let quorums = Quorums::majority(members.iter().filter_map(accepts))?;
         let next_id = NodeId(members.keys().last().map_or(1, |last| last.0.saturating_add(1)));
         Ok(Membership {
             members,

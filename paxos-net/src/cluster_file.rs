@@ -34,6 +34,8 @@ pub struct ClusterFile {
     pub cluster: ClusterId,
     /// Where the nodes can be reached: `host:port`.
     pub nodes: BTreeMap<NodeId, String>,
+    /// Those of them that never lead, whatever their role: a learner among them is a read replica.
+    pub never_lead: BTreeSet<NodeId>,
     /// How nodes and clients talk.
     pub net: Net,
     /// Who leads, and when another does.
@@ -78,6 +80,7 @@ impl ClusterFile {
         ClusterFile {
             cluster,
             nodes,
+            never_lead: BTreeSet::new(),
             net: Net::default(),
             leadership: LeadershipSettings::default(),
             log: Log::default(),
@@ -133,9 +136,8 @@ impl ClusterFile {
             self.cluster
         );
         for (node, address) in &self.nodes {
-            // An address that was checked has no quotes in it; one that was not is refused when
-            // read.
-            write!(text, "\n[[node]]\nid = {}\naddress = {address:?}\n", node.0).ok();
+            text.push('\n');
+            text.push_str(&node_section(*node, address, !self.never_lead.contains(node)));
         }
         let codec = match self.net.codec {
             Codec::Binary => "binary",
@@ -207,6 +209,13 @@ values_lane_bytes = {}
     }
 }
 
+/// The section of a node.
+pub(crate) fn node_section(node: NodeId, address: &str, leads: bool) -> String {
+    let leads = if leads { "" } else { "leads = false\n" };
+    // An address that was checked has no quotes in it; one that was not is refused when read.
+    format!("[[node]]\nid = {}\naddress = {address:?}\n{leads}", node.0)
+}
+
 /// The file as it is written; what it says is not checked yet.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -231,6 +240,13 @@ struct Form {
 struct NodeForm {
     id: Spanned<u64>,
     address: Spanned<String>,
+    /// Whether it leads if it can.
+    #[serde(default = "leads")]
+    leads: bool,
+}
+
+fn leads() -> bool {
+    true
 }
 
 impl Form {
@@ -242,6 +258,8 @@ impl Form {
             );
             return Err((self.version.span(), what));
         }
+        let silent = self.node.iter().filter(|node| !node.leads);
+        let never_lead = silent.map(|node| NodeId(*node.id.get_ref())).collect();
         let nodes = checked_nodes(self.node)?;
         let (span, leadership) = taken_apart(self.leadership);
         if leadership.heartbeat_interval.is_zero()
@@ -269,6 +287,7 @@ impl Form {
         Ok(ClusterFile {
             cluster: self.cluster,
             nodes,
+            never_lead,
             net: self.net,
             leadership,
             log: self.log,
@@ -288,7 +307,7 @@ fn checked_nodes(forms: Vec<NodeForm>) -> Result<BTreeMap<NodeId, String>, (Rang
         return Err((0..0, "there are no nodes: add at least one [[node]] section".to_owned()));
     }
     let (mut nodes, mut addresses) = (BTreeMap::new(), BTreeSet::new());
-    for NodeForm { id, address } in forms {
+    for NodeForm { id, address, leads: _ } in forms {
         let (id_span, address_span) = (id.span(), address.span());
         let (id, address) = (id.into_inner(), address.into_inner());
         if nodes.len() == NODES_MAX {
@@ -348,6 +367,7 @@ mod tests {
         file.leadership.suspect_after = Duration::from_millis(1500);
         file.batching.batches_in_flight = 3;
         file.limits.lane_bytes = 77;
+        file.never_lead.insert(NodeId(2));
         assert_eq!(ClusterFile::parse(&file.to_toml(), "x").unwrap(), file);
         assert_eq!(file.address(NodeId(2)), Some("[::1]:7400"));
         assert_eq!(file.node_at("h1:7400"), Some(NodeId(1)));

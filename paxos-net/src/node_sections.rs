@@ -7,18 +7,24 @@ use std::path::Path;
 
 use paxos_core::NodeId;
 
-use crate::cluster_file::{ClusterFile, ClusterFileError};
+use crate::cluster_file::{ClusterFile, ClusterFileError, node_section};
 
 /// The header of a section that names a node.
 const HEADER: &str = "[[node]]";
 
 impl ClusterFile {
-    /// Names one more node in a file. The file is replaced as a whole, or not at all.
+    /// Names one more node in a file, which leads if it can, or never. The file is replaced as a
+    /// whole, or not at all.
     ///
     /// # Errors
     /// See [`ClusterFileError`]; then the file is as it was.
-    pub fn name_node(path: &Path, node: NodeId, address: &str) -> Result<(), ClusterFileError> {
-        edit(path, |text| with_node(text, node, address))
+    pub fn name_node(
+        path: &Path,
+        node: NodeId,
+        address: &str,
+        leads: bool,
+    ) -> Result<(), ClusterFileError> {
+        edit(path, |text| with_section(text, &node_section(node, address, leads)))
     }
 
     /// Names a node no more. The file is replaced as a whole, or not at all.
@@ -43,17 +49,13 @@ fn edit(path: &Path, change: impl FnOnce(&str) -> String) -> Result<(), ClusterF
     written.and_then(|()| fs::rename(&new, path)).map_err(failed)
 }
 
-fn section(node: NodeId, address: &str) -> String {
-    format!("{HEADER}\nid = {}\naddress = {address:?}\n", node.0)
-}
-
 /// The new section follows those that are there.
-fn with_node(text: &str, node: NodeId, address: &str) -> String {
+fn with_section(text: &str, section: &str) -> String {
     let mut sections = sections(text);
     let Some((_, end)) = sections.pop() else {
-        return format!("{}\n{}", text, section(node, address));
+        return format!("{text}\n{section}");
     };
-    format!("{}\n{}{}", &text[..end], section(node, address), &text[end..])
+    format!("{}\n{section}{}", &text[..end], &text[end..])
 }
 
 fn without_node(text: &str, node: NodeId) -> String {
@@ -100,6 +102,10 @@ mod tests {
         ClusterFile::new(ClusterId(0xfeed), nodes)
     }
 
+    fn with_node(text: &str, node: NodeId, address: &str) -> String {
+        with_section(text, &node_section(node, address, true))
+    }
+
     #[test]
     fn a_file_gains_and_loses_nodes_and_nothing_else() {
         let text = file(&[1, 2]).to_toml();
@@ -127,10 +133,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cluster.toml");
         fs::write(&path, file(&[1]).to_toml()).unwrap();
-        assert!(ClusterFile::name_node(&path, NodeId(2), "nowhere").is_err());
+        assert!(ClusterFile::name_node(&path, NodeId(2), "nowhere", true).is_err());
         assert!(ClusterFile::forget_node(&path, NodeId(1)).is_err(), "it is the last");
         assert_eq!(ClusterFile::load(&path).unwrap(), file(&[1]));
-        ClusterFile::name_node(&path, NodeId(2), "h2:1").unwrap();
-        assert_eq!(ClusterFile::load(&path).unwrap(), file(&[1, 2]));
+        ClusterFile::name_node(&path, NodeId(2), "h2:1", false).unwrap();
+        let never_lead = [NodeId(2)].into();
+        assert_eq!(ClusterFile::load(&path).unwrap(), ClusterFile { never_lead, ..file(&[1, 2]) });
     }
 }

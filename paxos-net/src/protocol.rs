@@ -7,8 +7,8 @@ use bytes::Bytes;
 use paxos_core::event::{FILTER_BYTES_MAX, FILTERS_MAX};
 use paxos_core::value::payload;
 use paxos_core::{
-    ClusterId, Manifest, Membership, NodeId, Operation, Outcome, Page, Position, ReadLevel,
-    Rejection, Slot, Status, TopicFilter,
+    ClusterId, Manifest, MemberRole, Membership, NodeId, Operation, Outcome, Page, Position,
+    ReadLevel, Rejection, RoleKind, Slot, Status, TopicFilter,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -234,6 +234,18 @@ impl Call {
         )
     }
 
+    /// Whether only a node can answer that keeps the state, and no other for it.
+    pub fn needs_state_here(&self) -> bool {
+        let here = |consistency: &Consistency| {
+            matches!(consistency, Consistency::Local { .. } | Consistency::Stale { .. })
+        };
+        match self {
+            Call::Query { consistency, .. } => here(consistency),
+            Call::Save | Call::Piece { .. } | Call::Watch { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether it asks for a place in the log.
     pub fn is_logged(&self) -> bool {
         matches!(self, Call::Operate(_) | Call::Reconfigure { .. })
@@ -415,12 +427,23 @@ pub enum Refused {
         /// Whose certificate was shown, as [`crate::Role`] prints it.
         identity: String,
     },
+    /// The node accepts only.
+    #[error("this node keeps no state: ask {}", names(.ask))]
+    NoState {
+        /// Nodes that keep it, as that node knows.
+        ask: Vec<NodeId>,
+    },
     /// The leader was asked to hand over, and leads on.
     #[error("leadership stays where it is: {why}; look at status, and try again")]
     NotHandedOver {
         /// Why.
         why: String,
     },
+}
+
+fn names(nodes: &[NodeId]) -> String {
+    let names: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+    names.join(" or ")
 }
 
 /// What stood in the way, by the weight of the acceptors that the answering node hears.
@@ -471,6 +494,10 @@ pub struct NodeReport {
     pub node: NodeId,
     /// Where it can be reached, by the membership.
     pub address: String,
+    /// What it is, by the newest membership that it knows; `None`: no member.
+    pub role: Option<MemberRole>,
+    /// The roles that its process hosts.
+    pub hosts: Vec<RoleKind>,
     /// What its roles say.
     pub status: Status,
     /// The last slot that its state machine has applied.

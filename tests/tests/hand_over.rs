@@ -2,15 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-use paxos_tests::processes::{Cluster, Load, until};
+use paxos_tests::processes::{Cluster, Form, Load, until};
 
 #[test]
 fn clus3_leadership_moves_when_asked_and_when_its_node_stops_and_no_client_is_refused() {
-    let mut cluster = Cluster::started();
+    for form in Form::ALL {
+        moves(&mut Cluster::started_as(form));
+    }
+}
+
+fn moves(cluster: &mut Cluster) {
     let load = Load::start(cluster.client_config(), 8, "hits");
     load.await_more(100);
     let old = cluster.leader();
-    let heir = old % 3 + 1;
+    let heir = cluster.form().heir(old);
     let transfer = ["leader", "transfer", &heir.to_string()];
     cluster.told(&transfer).failed_with(77, &["is no admin's certificate"]);
     cluster.told_admin(&["leader", "transfer", "9"]).failed(64);
@@ -28,7 +33,7 @@ fn clus3_leadership_moves_when_asked_and_when_its_node_stops_and_no_client_is_re
     cluster.start(heir);
     let acknowledged = load.stop();
     cluster.await_level();
-    for node in 1..=3 {
+    for node in cluster.form().nodes() {
         assert_eq!(cluster.get_via("hits", node), acknowledged, "through node {node}");
     }
 }

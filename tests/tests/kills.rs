@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-use paxos_tests::processes::{Cluster, Load, until};
+use paxos_tests::processes::{Cluster, Form, Load, until};
 
 const CLIENTS: u64 = 8;
 /// Increments that show that service goes on.
@@ -14,7 +14,7 @@ const SOME: u64 = 200;
 fn counted_once(cluster: &Cluster, load: Load) {
     let acknowledged = load.stop();
     cluster.await_level();
-    for node in 1..=3 {
+    for node in cluster.form().nodes() {
         assert_eq!(cluster.get_via("hits", node), acknowledged, "through node {node}");
     }
 }
@@ -45,6 +45,15 @@ fn service_survives_the_kill_of_its_leader_and_the_restarted_node_catches_up() {
 }
 
 #[test]
+fn service_of_roles_apart_survives_the_kill_of_its_leader_and_of_a_witness() {
+    let mut cluster = Cluster::started_as(Form::Apart);
+    cluster.kill(2);
+    assert_eq!(cluster.incr("others", 1), 1, "two of three witnesses are a quorum");
+    cluster.start(2);
+    leader_dies_under_load(&mut cluster);
+}
+
+#[test]
 fn a_cluster_that_speaks_json_works_and_survives_the_kill_of_its_leader() {
     let mut cluster = Cluster::made();
     cluster.edit("codec = \"binary\"", "codec = \"json\"");
@@ -72,15 +81,17 @@ fn without_a_quorum_commands_end_in_time_and_say_so_until_a_node_is_back() {
 
 #[test]
 fn proc1_all_nodes_killed_at_once_come_back_with_everything_acknowledged() {
-    let mut cluster = Cluster::started();
-    let load = Load::start(cluster.client_config(), CLIENTS, "hits");
-    for _ in 0..3 {
+    for form in Form::ALL {
+        let mut cluster = Cluster::started_as(form);
+        let load = Load::start(cluster.client_config(), CLIENTS, "hits");
+        for _ in 0..3 {
+            load.await_more(SOME);
+            cluster.kill_all();
+            cluster.start_all();
+        }
         load.await_more(SOME);
-        cluster.kill_all();
-        cluster.start_all();
+        counted_once(&cluster, load);
     }
-    load.await_more(SOME);
-    counted_once(&cluster, load);
 }
 
 #[test]

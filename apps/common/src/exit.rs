@@ -174,6 +174,7 @@ fn of_client(error: &ClientError) -> Exit {
         ClientError::Unavailable(unavailable) => of_unavailable(unavailable),
         ClientError::Refused(Refused::NoSpace) => Exit::Disk,
         ClientError::Refused(Refused::NotAllowed { .. }) => Exit::Certificate,
+        ClientError::Refused(Refused::NoState { .. }) => Exit::Usage,
         ClientError::Refused(Refused::Unavailable(unavailable)) => of_unavailable(unavailable),
         ClientError::Refused(Refused::Rejected(rejection)) => of_rejection(rejection),
         ClientError::Refused(_) => Exit::TryAgain,

@@ -3,20 +3,38 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use paxos_actors::{InitOptions, Preset};
+use paxos_actors::{InitError, InitOptions, Preset};
+use paxos_core::Membership;
 use paxos_net::ClusterFile;
 use serde::Serialize;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Fault};
 use crate::options::CLUSTER_FILE;
 use crate::output::Output;
 
 /// The arguments of `init`.
 #[derive(Args, Debug)]
 pub struct Init {
-    /// The addresses of the nodes, which are numbered from 1 in this order
-    #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',', required = true)]
+    /// The addresses of the nodes, which are numbered from 1 in this order; each does everything
+    #[arg(
+        long,
+        value_name = "HOST:PORT,..",
+        value_delimiter = ',',
+        required_unless_present = "witnesses"
+    )]
     pub nodes: Vec<String>,
+
+    /// The addresses of nodes that only accept, and keep no state; numbered on from there
+    #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',')]
+    pub witnesses: Vec<String>,
+
+    /// The addresses of nodes that keep the state and may lead, and do not accept
+    #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',')]
+    pub front_ends: Vec<String>,
+
+    /// The addresses of nodes that keep the state, to read from, and neither accept nor lead
+    #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',')]
+    pub read_replicas: Vec<String>,
 
     /// Where to write
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -52,12 +70,34 @@ impl Init {
     /// # Errors
     /// Those of [`Init::run`].
     pub fn run_as(&self, preset: Preset, output: &Output) -> anyhow::Result<Exit> {
-        let options = InitOptions { preset, ..InitOptions::new(&self.dir, self.nodes.clone()) };
+        let options = InitOptions {
+            preset,
+            witnesses: self.witnesses.clone(),
+            front_ends: self.front_ends.clone(),
+            read_replicas: self.read_replicas.clone(),
+            ..InitOptions::new(&self.dir, self.nodes.clone())
+        };
+        if self.nodes.is_empty() && self.front_ends.is_empty() {
+            return Err(Fault::usage(InitError::NobodyLeads.to_string()).into());
+        }
         let cluster = paxos_actors::init(&options)?;
         let made = Made::of(&self.dir, &cluster);
         output.result(made.text(), &made)?;
+        if let Some(words) = warning(&options.membership()?) {
+            output.remark(words);
+        }
         Ok(Exit::Done)
     }
+}
+
+/// What a cluster cannot do that has too few replicas beside its witnesses.
+fn warning(membership: &Membership) -> Option<String> {
+    let needed = membership.replicas_needed().filter(|_| !membership.can_be_held())?;
+    let there = membership.learners().count();
+    Some(format!(
+        "warning: {there} of the nodes keep the state, and {needed} would have to: with fewer, \
+         witnesses never cut their logs, and no removal of a member is ever done"
+    ))
 }
 
 impl Made {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use paxos_actors::log::DataIdentity;
 use paxos_core::{Member, MemberRole, Membership, NodeId, Slot};
 use paxos_net::client::{Client, ClientError};
 use paxos_net::protocol::MembersReport;
@@ -162,9 +163,14 @@ struct Replace {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum RoleName {
+    /// Accepts, keeps the state, and may lead
     Voter,
+    /// Accepts only
     Witness,
+    /// Keeps the state and may lead: a front end, or a voter to be
     Learner,
+    /// Keeps the state, and neither accepts nor leads
+    ReadReplica,
 }
 
 impl From<RoleName> for MemberRole {
@@ -172,7 +178,7 @@ impl From<RoleName> for MemberRole {
         match name {
             RoleName::Voter => MemberRole::Voter,
             RoleName::Witness => MemberRole::Witness,
-            RoleName::Learner => MemberRole::Learner,
+            RoleName::Learner | RoleName::ReadReplica => MemberRole::Learner,
         }
     }
 }
@@ -286,13 +292,14 @@ impl Listed {
 
 impl Add {
     async fn run(&self, output: &Output) -> anyhow::Result<Exit> {
-        let (role, address) = (self.role.into(), self.address.clone());
+        let (role, address) = (MemberRole::from(self.role), self.address.clone());
+        let leads = !matches!(self.role, RoleName::ReadReplica);
         let plan = |known: &MembersReport| Ok(known.membership.added(role, address)?);
-        let changed = change_and_prepare(&self.common, &self.address, plan).await?;
+        let changed = change_and_prepare(&self.common, (&self.address, leads), plan).await?;
         let node = changed.node.unwrap_or_default();
         let mut words = format!("node {node} is a {role}");
         words.push_str(&next_steps(&self.common, &changed));
-        if role == MemberRole::Learner {
+        if role == MemberRole::Learner && leads {
             words.push_str(&format!("\nthen: members promote {node}"));
         }
         say(output, &changed, &words)
@@ -355,7 +362,9 @@ impl Replace {
             let role = known.membership.members.get(&node).map(|member| member.role);
             Ok(left.added(role.unwrap_or(MemberRole::Learner), self.address.clone())?)
         };
-        let changed = change_and_prepare(&self.common, &self.address, plan).await?;
+        let file = ClusterFile::load(&self.common.cluster_path())?;
+        let leads = !file.never_lead.contains(&node);
+        let changed = change_and_prepare(&self.common, (&self.address, leads), plan).await?;
         forget(&self.common, self.node, output);
         gone(output, &changed, self.node, &next_steps(&self.common, &changed))
     }
@@ -411,6 +420,7 @@ async fn change(
     let changed = async {
         let known = client.members().await?;
         let next = plan(&known)?;
+        keeps_enough(&known.membership, &next)?;
         let from = reconfigure(&client, &known, &next).await?;
         anyhow::Ok(settle(&client, from, common.timeout).await)
     };
@@ -419,11 +429,27 @@ async fn change(
     changed
 }
 
+/// Refuses to go below as many replicas as it takes for witnesses to cut, and for a removal to be
+/// done; who has fewer already may go on.
+fn keeps_enough(known: &Membership, next: &Membership) -> anyhow::Result<()> {
+    if let Some(needed) = next.replicas_needed().filter(|_| !next.can_be_held())
+        && known.can_be_held()
+    {
+        let left = next.learners().count();
+        let words = format!(
+            "{left} members would keep the state, and {needed} must: with fewer, nobody could \
+             forget what they hold. Add a member that keeps it first, or use `members replace`"
+        );
+        return Err(Fault::usage(words).into());
+    }
+    Ok(())
+}
+
 /// The same where the plan has a new node, whose folder is made first: what fails must fail before
 /// the cluster counts on the node.
 async fn change_and_prepare(
     common: &Common,
-    address: &str,
+    (address, leads): (&str, bool),
     plan: impl FnOnce(&MembersReport) -> anyhow::Result<Membership>,
 ) -> anyhow::Result<Changed> {
     let path = common.cluster_path();
@@ -438,10 +464,13 @@ async fn change_and_prepare(
         async {
             let known = client.members().await?;
             let (next, node) = (plan(&known)?, known.membership.next_id);
+            keeps_enough(&known.membership, &next)?;
             let folder = paxos_actors::node_folder(&beside, node);
-            ClusterFile::name_node(&path, node, address).map_err(of_address)?;
-            let prepared =
-                paxos_actors::prepare(&folder, &authority, cluster, node, known.genesis.clone());
+            ClusterFile::name_node(&path, node, address, leads).map_err(of_address)?;
+            let witness = next.members.get(&node).is_some_and(|member| !member.role.learns());
+            let genesis = known.genesis.clone();
+            let identity = DataIdentity { cluster, node, genesis, witness };
+            let prepared = paxos_actors::prepare(&folder, &authority, &identity);
             let made = match prepared {
                 Ok(()) => reconfigure(&client, &known, &next).await,
                 Err(error) => {

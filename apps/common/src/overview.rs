@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use paxos_core::{Ballot, NodeId};
+use paxos_core::{Ballot, MemberRole, NodeId, RoleKind};
 use paxos_net::client::{Client, ClientError};
 use paxos_net::protocol::NodeReport;
 use serde::Serialize;
@@ -27,9 +27,12 @@ pub struct NodeLine {
     pub node: u64,
     /// Where it can be reached.
     pub addr: String,
+    /// What it is: `voter`, `witness`, `front-end`, `read-replica`, or `none`, no member.
+    pub role: Option<&'static str>,
     /// Whether it answered.
     pub up: bool,
-    /// The last slot below which it knows everything to be chosen.
+    /// The last slot below which it knows everything to be chosen; of a witness, which keeps no
+    /// state, neither this nor what follows.
     pub chosen: Option<u64>,
     /// The last slot that it has applied.
     pub applied: Option<u64>,
@@ -62,18 +65,23 @@ impl Overview {
         addresses: &BTreeMap<NodeId, String>,
     ) -> Overview {
         let lines = addresses.iter().map(|(node, address)| match reports.get(node) {
-            Some(Ok(report)) => NodeLine {
-                node: node.0,
-                addr: address.clone(),
-                up: true,
-                chosen: Some(report.status.chosen.0),
-                applied: Some(report.applied.0),
-                saved: Some(report.status.saved.0),
-                why: None,
-            },
+            Some(Ok(report)) => {
+                let known = |slot: u64| keeps_state(report).then_some(slot);
+                NodeLine {
+                    node: node.0,
+                    addr: address.clone(),
+                    role: Some(role(report)),
+                    up: true,
+                    chosen: known(report.status.chosen.0),
+                    applied: known(report.applied.0),
+                    saved: known(report.status.saved.0),
+                    why: None,
+                }
+            }
             other => NodeLine {
                 node: node.0,
                 addr: address.clone(),
+                role: None,
                 up: false,
                 chosen: None,
                 applied: None,
@@ -89,11 +97,12 @@ impl Overview {
         self.nodes.iter().any(|line| line.up)
     }
 
-    /// Whether every node answered, and all of them have applied equally much.
+    /// Whether every node answered, and all that keep the state have applied equally much.
     pub fn is_level(&self) -> bool {
-        let applied = self.nodes.first().and_then(|line| line.applied);
+        let applied = self.nodes.iter().find_map(|line| line.applied);
+        let level = |line: &NodeLine| line.applied == applied && line.chosen == applied;
         applied.is_some()
-            && self.nodes.iter().all(|line| line.applied == applied && line.chosen == applied)
+            && self.nodes.iter().all(|line| line.up && (line.applied.is_none() || level(line)))
     }
 
     /// As a small table.
@@ -104,15 +113,16 @@ impl Overview {
             None => "leader: none\n".to_owned(),
         };
         text.push_str(&format!(
-            "node  {:width$}  up       chosen    applied   snapshot",
+            "node  {:width$}  role          up       chosen    applied   snapshot",
             "address"
         ));
         for line in &self.nodes {
             let number = |slot: Option<u64>| slot.map_or("-".to_owned(), |slot| slot.to_string());
             text.push_str(&format!(
-                "\n{:>4}  {:width$}  {:3}  {:>10} {:>10} {:>10}",
+                "\n{:>4}  {:width$}  {:12}  {:3}  {:>10} {:>10} {:>10}",
                 line.node,
                 line.addr,
+                line.role.unwrap_or("-"),
                 if line.up { "yes" } else { "no" },
                 number(line.chosen),
                 number(line.applied),
@@ -120,6 +130,20 @@ impl Overview {
             ));
         }
         text
+    }
+}
+
+fn keeps_state(report: &NodeReport) -> bool {
+    report.hosts.contains(&RoleKind::Learner)
+}
+
+fn role(report: &NodeReport) -> &'static str {
+    match report.role {
+        _ if !keeps_state(report) => "witness",
+        Some(MemberRole::Voter) => "voter",
+        Some(MemberRole::Learner) if report.hosts.contains(&RoleKind::Proposer) => "front-end",
+        Some(_) => "read-replica",
+        None => "none",
     }
 }
 
@@ -155,7 +179,9 @@ mod tests {
         let status = Status { leader, chosen: Slot(9), ..Status::default() };
         let address = format!("127.0.0.1:740{node}");
         let (applied, links) = (Slot(9), BTreeMap::new());
-        (NodeId(node), Ok(NodeReport { node: NodeId(node), address, status, applied, links }))
+        let (role, hosts) = (Some(MemberRole::Voter), vec![RoleKind::Acceptor, RoleKind::Learner]);
+        let node = NodeId(node);
+        (node, Ok(NodeReport { node, address, role, hosts, status, applied, links }))
     }
 
     #[test]
@@ -166,9 +192,9 @@ mod tests {
             text,
             concat!(
                 r#"{"v":1,"leader":2,"nodes":["#,
-                r#"{"node":1,"addr":"127.0.0.1:7401","up":true,"chosen":9,"applied":9,"saved":0},"#,
-                r#"{"node":2,"addr":"127.0.0.1:7402","up":true,"chosen":9,"applied":9,"saved":0},"#,
-                r#"{"node":3,"addr":"127.0.0.1:7403","up":false,"chosen":null,"applied":null,"saved":null}]}"#
+                r#"{"node":1,"addr":"127.0.0.1:7401","role":"voter","up":true,"chosen":9,"applied":9,"saved":0},"#,
+                r#"{"node":2,"addr":"127.0.0.1:7402","role":"voter","up":true,"chosen":9,"applied":9,"saved":0},"#,
+                r#"{"node":3,"addr":"127.0.0.1:7403","role":null,"up":false,"chosen":null,"applied":null,"saved":null}]}"#
             )
         );
     }
@@ -197,6 +223,15 @@ mod tests {
         let all = [report(1, None), report(2, None), report(3, None)];
         assert!(Overview::new(&all.iter().cloned().collect(), &addresses()).is_level());
         assert!(!Overview::new(&all[..2].iter().cloned().collect(), &addresses()).is_level());
+        let mut witness = report(3, None);
+        if let Ok(report) = &mut witness.1 {
+            report.hosts = vec![RoleKind::Acceptor];
+            report.applied = Slot(0);
+        }
+        let reports = [report(1, None), report(2, None), witness].into();
+        let overview = Overview::new(&reports, &addresses());
+        assert!(overview.is_level(), "who keeps no state is level with everybody");
+        assert_eq!((overview.nodes[2].role, overview.nodes[2].applied), (Some("witness"), None));
     }
 
     #[test]

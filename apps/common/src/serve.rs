@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
@@ -55,17 +56,35 @@ impl Serve {
 
     async fn serve<S: StateMachine + Unpin>(&self, config: NodeConfig) -> anyhow::Result<Exit> {
         let mut signals = Signals::catch()?;
-        let mut node = Node::<S>::start(config).await?;
-        announce(&ready(node.graph(), self.node, node.address()));
-        tokio::select! {
-            _ = signals.next() => info!("stopping: told to by a signal"),
-            () = stdin_closed(), if self.until_stdin_closes => info!("stopping: stdin was closed"),
-            failure = node.failed() => return Err(failure.into()),
+        let mut orphaned = pin!(stdin_closed());
+        loop {
+            let mut node = Node::<S>::start(config.clone()).await?;
+            announce(&ready(node.graph(), self.node, node.address()));
+            let again = tokio::select! {
+                _ = signals.next() => {
+                    info!("stopping: told to by a signal");
+                    false
+                }
+                () = &mut orphaned, if self.until_stdin_closes => {
+                    info!("stopping: stdin was closed");
+                    false
+                }
+                failure = node.failed() => {
+                    if !failure.is_a_new_role() {
+                        return Err(failure.into());
+                    }
+                    info!("starting anew: {failure}");
+                    true
+                }
+            };
+            if timeout(STOP, node.stop()).await.is_err() {
+                warn!("the node did not stop in time and is abandoned");
+                return Ok(Exit::Done);
+            }
+            if !again {
+                return Ok(Exit::Done);
+            }
         }
-        if timeout(STOP, node.stop()).await.is_err() {
-            warn!("the node did not stop in time and is abandoned");
-        }
-        Ok(Exit::Done)
     }
 }
 

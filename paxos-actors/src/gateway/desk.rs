@@ -104,6 +104,8 @@ pub struct Desk {
     me: NodeId,
     incarnation: u64,
     options: GatewayOptions,
+    /// Who keeps the state, where this node does not.
+    elsewhere: Option<Vec<NodeId>>,
     leader: Option<NodeId>,
     reach: Unavailable,
     commands: VecDeque<Pending>,
@@ -133,6 +135,7 @@ impl Desk {
             me,
             incarnation,
             options,
+            elsewhere: None,
             leader: None,
             reach: Unavailable::default(),
             commands: VecDeque::new(),
@@ -152,6 +155,13 @@ impl Desk {
             expires: None,
             orders: Vec::new(),
         }
+    }
+
+    /// The same of a node that keeps no state, unlike these. It has the leader's gateway answer
+    /// whatever that can, and refuses what asks for the state that is here.
+    pub fn without_state(mut self, replicas: Vec<NodeId>) -> Self {
+        self.elsewhere = Some(replicas);
+        self
     }
 
     /// The leader as known now.
@@ -216,6 +226,10 @@ impl Desk {
             _ if pending.call.needs_admin() && !is_admin(&pending.identity) => {
                 let identity = pending.identity.to_string();
                 return self.answer(pending, Response::Refused(Refused::NotAllowed { identity }));
+            }
+            _ if self.elsewhere.is_some() && pending.call.needs_state_here() => {
+                let ask = self.elsewhere.clone().unwrap_or_default();
+                return self.answer(pending, Response::Refused(Refused::NoState { ask }));
             }
             Call::Watch { topics, after, max } => {
                 // A gateway does not relay it: any node answers for itself.
@@ -303,7 +317,9 @@ impl Desk {
             self.propose();
             self.read(now);
         } else if now >= self.relay_after {
-            self.read_by(now, leader);
+            if self.elsewhere.is_none() {
+                self.read_by(now, leader);
+            }
             self.relay(now, leader);
         }
     }
@@ -320,14 +336,16 @@ impl Desk {
         }
     }
 
-    /// Passes everything but reads on to the leader; what was itself passed on goes back, or two
-    /// gateways that each take the other for the leader would play ball with it.
+    /// Passes everything on to the leader, but no reads where there is a state to read; what was
+    /// itself passed on goes back, or two gateways that each take the other for the leader would
+    /// play ball with it.
     fn relay(&mut self, now: Time, leader: NodeId) {
         let (mut forwarded, mut bytes) = (Vec::new(), 0);
-        let wish = |pending: &Pending| matches!(pending.call, Call::Transfer { .. });
-        let (wishes, reads): (Vec<_>, Vec<_>) = self.queries.drain(..).partition(wish);
+        let all = self.elsewhere.is_some();
+        let goes = |pending: &Pending| all || matches!(pending.call, Call::Transfer { .. });
+        let (going, reads): (Vec<_>, Vec<_>) = self.queries.drain(..).partition(goes);
         self.queries = reads.into();
-        let waiting: Vec<_> = self.commands.drain(..).chain(wishes).collect();
+        let waiting: Vec<_> = self.commands.drain(..).chain(going).collect();
         for pending in waiting {
             if matches!(pending.asker, Asker::Peer(_)) {
                 self.settle(pending, Response::Refused(Refused::Busy));

@@ -25,7 +25,7 @@ pub use desk::{Desk, GatewayOptions};
 pub use pending::Asker;
 
 use crate::failure::Failure;
-use crate::messages::{Decided, Decision, Describe, GatewayInput, Halt, Notice, Shelve};
+use crate::messages::{Decision, Describe, GatewayInput, Halt, Notice, Shelve};
 use crate::roster::Roster;
 use crate::wiring::Wires;
 
@@ -59,7 +59,10 @@ impl GatewayActor {
         leader: Arc<AtomicU64>,
         wires: Wires,
     ) -> Self {
-        let desk = Desk::new(wires.me, wires.incarnation, options);
+        let mut desk = Desk::new(wires.me, wires.incarnation, options);
+        if wires.state.is_none() {
+            desk = desk.without_state(genesis.learners().collect());
+        }
         GatewayActor { desk, wires, address, genesis, applied, leader }
     }
 
@@ -78,21 +81,21 @@ impl GatewayActor {
                 }
                 Order::Read(ticket, level) => self.inside(Inside::Read { ticket, level }),
                 Order::Transfer(to) => self.inside(Inside::Transfer { to }),
-                Order::Ask(ask) => self.wires.ask.do_send(ask),
-                Order::Follow(follow) => self.wires.follow.do_send(follow),
+                Order::Ask(ask) => self.wires.ask(ask),
+                Order::Follow(follow) => self.wires.follow(follow),
                 Order::Relay(to, relay) => self.relay(to, relay),
                 Order::Report(asker, id) => self.report(asker, id, context),
                 Order::Members(Asker::Client(caller), id) => {
                     clients.push((caller, vec![self.members(id)]));
                 }
                 Order::Save(Asker::Client(caller), id) => {
-                    self.wires.apply.do_send(Decided(vec![Decision::Save]));
+                    self.wires.decide(vec![Decision::Save]);
                     let response = Response::Saving { upto: self.applied.next() };
                     let leader = self.desk.leader();
                     clients.push((caller, vec![ClientResponse { id, leader, response }]));
                 }
                 Order::Piece(Asker::Client(caller), id, upto, offset) => {
-                    self.wires.shelf.do_send(Shelve::Tell { caller, id, upto, offset });
+                    self.wires.shelve(Shelve::Tell { caller, id, upto, offset });
                 }
                 // A gateway does not relay these: they concern the node that is asked.
                 Order::Members(Asker::Peer(_), _)
@@ -156,9 +159,15 @@ impl GatewayActor {
             async move {
                 let status = describe(&wires, None).await;
                 let roster = wires.roster.get();
+                let known = roster.map(Roster::known);
+                let member = known.as_ref().and_then(|governance| {
+                    governance.configurations.newest().1.members.get(&wires.me)
+                });
                 let report = NodeReport {
                     node: wires.me,
                     address,
+                    role: member.map(|member| member.role),
+                    hosts: wires.roles.keys().copied().collect(),
                     status,
                     applied,
                     links: roster.map(|roster| roster.links.report()).unwrap_or_default(),

@@ -23,6 +23,7 @@ mod sum;
 use sum::Sum;
 
 mod reads;
+mod stateless;
 
 const ME: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(2);

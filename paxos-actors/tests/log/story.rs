@@ -93,7 +93,7 @@ impl Machine {
 pub fn identity() -> DataIdentity {
     let voters = (1..=3).map(|node| (NodeId(node), format!("10.0.0.{node}:7000")));
     let genesis = Membership::of_voters(voters).unwrap();
-    DataIdentity { cluster: CLUSTER, node: NODE, genesis }
+    DataIdentity { cluster: CLUSTER, node: NODE, genesis, witness: false }
 }
 
 pub fn ballot(round: u64) -> Ballot {

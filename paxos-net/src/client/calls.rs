@@ -124,6 +124,10 @@ impl Client {
                 }
                 Step::Refused(ClientError::Unavailable(why))
             }
+            Response::Refused(refused @ Refused::NoState { .. }) if !nodes.is_bound() => {
+                nodes.shun(node);
+                Step::Refused(refused.into())
+            }
             Response::Refused(refused) => Step::Failed(refused.into()),
             Response::Unknown { why } => {
                 nodes.shun(node);

@@ -89,6 +89,7 @@ impl From<Refused> for ClientError {
             refused @ (Refused::NoSnapshot
             | Refused::TooManyTopics
             | Refused::NoSpace
+            | Refused::NoState { .. }
             | Refused::NotAllowed { .. }
             | Refused::NotHandedOver { .. }) => ClientError::Refused(refused),
         }

@@ -77,6 +77,11 @@ impl Nodes {
         }
     }
 
+    /// Whether the client shall talk to one node only.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.via.is_some()
+    }
+
     /// A connection to use; the ones there are take turns.
     pub(crate) async fn wire(
         self: &Arc<Self>,

@@ -142,6 +142,8 @@ impl Stub {
             Call::Status => Response::Status(Box::new(NodeReport {
                 node: self.node,
                 address: format!("h{}:1", self.node.0),
+                role: None,
+                hosts: Vec::new(),
                 status: Status::default(),
                 applied: self.replica.lock().unwrap().applied(),
                 links: BTreeMap::new(),

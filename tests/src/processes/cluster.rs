@@ -15,8 +15,62 @@ use crate::processes::patience::LIMIT;
 use crate::processes::process::command;
 use crate::processes::{Process, Told, told, until};
 
+/// How roles are spread over the processes of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Three nodes that do everything.
+    Together,
+    /// Three witnesses, two front ends and a read replica.
+    Apart,
+}
+
+impl Form {
+    /// Every form.
+    pub const ALL: [Form; 2] = [Form::Together, Form::Apart];
+
+    /// Its nodes.
+    pub fn nodes(self) -> std::ops::RangeInclusive<u64> {
+        match self {
+            Form::Together => 1..=3,
+            Form::Apart => 1..=6,
+        }
+    }
+
+    /// Those of them that keep the state.
+    pub fn replicas(self) -> std::ops::RangeInclusive<u64> {
+        match self {
+            Form::Together => 1..=3,
+            Form::Apart => 4..=6,
+        }
+    }
+
+    /// Who else could lead.
+    pub fn heir(self, leader: u64) -> u64 {
+        match self {
+            Form::Together => leader % 3 + 1,
+            Form::Apart => 9 - leader,
+        }
+    }
+
+    /// The arguments that make it of so many addresses.
+    fn arguments(self, addresses: &[String]) -> Vec<String> {
+        let named =
+            |option: &str, addresses: &[String]| vec![option.to_owned(), addresses.join(",")];
+        match self {
+            Form::Together => named("--nodes", addresses),
+            Form::Apart => [
+                named("--witnesses", &addresses[..3]),
+                named("--front-ends", &addresses[3..5]),
+                named("--read-replicas", &addresses[5..]),
+            ]
+            .concat(),
+        }
+    }
+}
+
 /// A cluster in a folder of its own. Dropping it kills its nodes and removes the folder.
 pub struct Cluster {
+    form: Form,
     nodes: BTreeMap<u64, Process>,
     addresses: BTreeMap<u64, String>,
     folder: TempDir,
@@ -28,7 +82,15 @@ impl Cluster {
     /// # Panics
     /// If that fails.
     pub fn made() -> Cluster {
-        Cluster::made_by(&["init"])
+        Cluster::made_as(Form::Together)
+    }
+
+    /// Makes the files of a cluster of this form, and starts no node.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn made_as(form: Form) -> Cluster {
+        Cluster::made_by(form, &["init"])
     }
 
     /// Makes the files of a cluster of three that begins with a backup, and starts no node.
@@ -36,16 +98,17 @@ impl Cluster {
     /// # Panics
     /// If that fails.
     pub fn restored(backup: &Path) -> Cluster {
-        Cluster::made_by(&["restore", path_text(backup)])
+        Cluster::made_by(Form::Together, &["restore", path_text(backup)])
     }
 
-    fn made_by(line: &[&str]) -> Cluster {
+    fn made_by(form: Form, line: &[&str]) -> Cluster {
         let folder = tempfile::tempdir().expect("there is room for a temporary folder");
-        let addresses = free_addresses(3).expect("there are free ports");
-        let (nodes, dir) = (addresses.join(","), path_text(folder.path()));
-        told([line, &["--nodes", &nodes, "--dir", dir]].concat()).ok();
+        let addresses = free_addresses(form.nodes().count()).expect("there are free ports");
+        let (nodes, dir) = (form.arguments(&addresses), path_text(folder.path()));
+        let nodes: Vec<_> = nodes.iter().map(String::as_str).collect();
+        told([line, &nodes, &["--dir", dir]].concat()).ok();
         let addresses = (1..).zip(addresses).collect();
-        Cluster { nodes: BTreeMap::new(), addresses, folder }
+        Cluster { form, nodes: BTreeMap::new(), addresses, folder }
     }
 
     /// A cluster of three whose nodes are ready.
@@ -53,9 +116,22 @@ impl Cluster {
     /// # Panics
     /// If that fails.
     pub fn started() -> Cluster {
-        let mut cluster = Cluster::made();
+        Cluster::started_as(Form::Together)
+    }
+
+    /// A cluster of this form whose nodes are ready.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn started_as(form: Form) -> Cluster {
+        let mut cluster = Cluster::made_as(form);
         cluster.start_all();
         cluster
+    }
+
+    /// How its roles are spread.
+    pub fn form(&self) -> Form {
+        self.form
     }
 
     /// Its folder.
@@ -93,7 +169,8 @@ impl Cluster {
     /// # Panics
     /// If one does not become ready.
     pub fn start_all(&mut self) {
-        let missing: Vec<_> = (1..=3).filter(|node| !self.nodes.contains_key(node)).collect();
+        let nodes = self.form.nodes();
+        let missing: Vec<_> = nodes.filter(|node| !self.nodes.contains_key(node)).collect();
         for node in &missing {
             let process = self.serve(*node, &[]);
             self.nodes.insert(*node, process);
@@ -212,14 +289,17 @@ impl Cluster {
         until("a node leads", || self.status()["leader"].as_u64())
     }
 
-    /// Waits until every node is up and has applied equally much, at least one slot.
+    /// Waits until every node is up, and all that keep the state have applied equally much, at least
+    /// one slot.
     pub fn await_level(&self) {
         until("all nodes have applied equally much", || {
             let status = self.status();
             let nodes = status["nodes"].as_array()?;
-            let applied = nodes[0]["applied"].as_u64().filter(|applied| *applied > 0)?;
-            let level = nodes.iter().all(|node| node["applied"] == applied);
-            level.then_some(())
+            let witness = |node: &Value| node["role"] == "witness";
+            let replica = nodes.iter().find(|node| !witness(node))?;
+            let applied = replica["applied"].as_u64().filter(|applied| *applied > 0)?;
+            let level = |node: &Value| node["applied"] == applied || witness(node);
+            nodes.iter().all(level).then_some(())
         });
     }
 

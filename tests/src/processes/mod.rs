@@ -22,7 +22,7 @@ pub mod raw;
 pub mod told;
 
 pub use binary::counter;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Form};
 pub use load::Load;
 pub use patience::until;
 pub use process::Process;

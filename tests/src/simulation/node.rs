@@ -49,7 +49,12 @@ impl Host {
     pub fn new(me: NodeId, role: MemberRole, plan: &Plan, clock: Clock) -> Self {
         let genesis = &plan.membership;
         let mut disk = MemoryDisk::new().shared();
-        let identity = DataIdentity { cluster: CLUSTER, node: me, genesis: genesis.clone() };
+        let identity = DataIdentity {
+            cluster: CLUSTER,
+            node: me,
+            genesis: genesis.clone(),
+            witness: !role.learns(),
+        };
         log::format(&mut disk, &identity).expect("a new disk has no faults");
         let (durable, paused_until) = (Recovered::default(), Time(0));
         let (keeps_state, may_lead) = (role.learns(), !plan.read_replicas.contains(&me));

@@ -51,6 +51,7 @@ pub struct Cluster {
     /// What happened.
     pub trace: Trace,
     file: ClusterFile,
+    genesis: Membership,
     watch: Arc<Mutex<Watch>>,
     nodes: BTreeMap<NodeId, Home>,
     random: Random,
@@ -91,22 +92,23 @@ impl Cluster {
     /// Formats the disks of the nodes, none of which runs yet.
     ///
     /// # Errors
-    /// In words; only if there are more nodes than certificates.
+    /// In words; only if there are more nodes than certificates, or nobody accepts.
     pub fn of(setup: &Setup, seed: u64, trace: Trace) -> Result<Self, String> {
         let mut random = Random::new(seed);
-        let address = |node| (node, format!("{}:{PORT}", address_of(node)));
-        let nodes: BTreeMap<_, _> = setup.quorums.acceptors().map(address).collect();
-        let mut file = ClusterFile::new(CLUSTER, nodes.clone());
+        let address = |node| format!("{}:{PORT}", address_of(node));
+        let (genesis, never_lead) = setup.membership(address)?;
+        let nodes = genesis.members.keys().map(|node| (*node, address(*node))).collect();
+        let mut file = ClusterFile { never_lead, ..ClusterFile::new(CLUSTER, nodes) };
         file.log.segment_bytes = SEGMENT_BYTES;
         file.snapshots.every_bytes = SNAPSHOT_BYTES;
         file.net.codec = setup.codec;
-        let genesis = Membership::of_voters(nodes).map_err(|error| error.to_string())?;
         let drift_ppm = if setup.drift { DRIFT_PPM } else { genesis.drift_ppm };
-        let genesis = Membership { quorums: setup.quorums.clone(), drift_ppm, ..genesis };
+        let genesis = Membership { drift_ppm, ..genesis };
         let mut homes = BTreeMap::new();
-        for node in file.nodes.keys().copied() {
+        for (node, member) in genesis.members.clone() {
             let mut disk = MemoryDisk::new().shared();
-            let identity = DataIdentity { cluster: CLUSTER, node, genesis: genesis.clone() };
+            let (cluster, witness) = (CLUSTER, !member.role.learns());
+            let identity = DataIdentity { cluster, node, genesis: genesis.clone(), witness };
             log::format(&mut disk, &identity).map_err(|error| error.to_string())?;
             let rate = if setup.drift { 500 + random.below(1001) } else { 1000 };
             let clock = RuntimeClock::new(trace.since(), rate);
@@ -122,7 +124,8 @@ impl Cluster {
             switch: Switch::new(random.draw(), trace.clone()),
             trace,
             file,
-            watch: Arc::new(Mutex::new(Watch::new(genesis, clocks, setup.leases_hold))),
+            watch: Arc::new(Mutex::new(Watch::new(genesis.clone(), clocks, setup.leases_hold))),
+            genesis,
             nodes: homes,
             random,
             syncs: Syncs::new(setup.sync, setup.slow_syncs),
@@ -141,6 +144,26 @@ impl Cluster {
     pub fn sound(&self) -> Vec<NodeId> {
         let sound = self.nodes.iter().filter(|(_, home)| !home.damaged);
         sound.map(|(node, _)| *node).collect()
+    }
+
+    /// Those of them that keep the state.
+    pub fn replicas(&self) -> Vec<NodeId> {
+        let sound = self.sound().into_iter();
+        sound.filter(|node| self.genesis.learners().any(|learner| learner == *node)).collect()
+    }
+
+    /// Whether the cluster gets on with these nodes alone: they have quorums and somebody who could
+    /// lead, and no more replicas are lost than snapshots are made for.
+    pub fn is_livable(&self, left: &[NodeId]) -> bool {
+        let quorums = &self.genesis.quorums;
+        let (there, lost): (Vec<_>, Vec<_>) =
+            self.genesis.learners().partition(|node| left.contains(node));
+        let leads = |node: &NodeId| !self.file.never_lead.contains(node);
+        let bounded = self.genesis.replicas_needed().is_none();
+        quorums.is_phase1(left)
+            && quorums.is_phase2(left)
+            && there.iter().any(leads)
+            && (bounded || lost.len() <= quorums.expendable())
     }
 
     /// How many crashes lost something that was not synced.

@@ -167,8 +167,7 @@ impl<'a> Fate<'a> {
     async fn damage(&mut self, node: NodeId, trouble: Trouble) -> bool {
         let sound = self.cluster.sound();
         let left: Vec<_> = sound.iter().copied().filter(|other| *other != node).collect();
-        let quorums = &self.plan.setup.quorums;
-        let expendable = left.len() > 1 && quorums.is_phase1(&left) && quorums.is_phase2(&left);
+        let expendable = left.len() > 1 && self.cluster.is_livable(&left);
         if !expendable || !self.cluster.runs(node) {
             return false;
         }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use paxos_core::{NodeId, Quorums, Random};
+use paxos_core::{Member, MemberRole, Membership, NodeId, Quorums, Random};
 use paxos_net::Codec;
 
 use super::switch::{Traffic, Weather};
@@ -37,8 +37,14 @@ pub struct Plan {
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Its nodes, all of them voters, and what they need to agree.
+    /// Its acceptors, and what they need to agree.
     pub quorums: Quorums,
+    /// Whether they are witnesses; else they are voters.
+    pub witnesses: bool,
+    /// Learners beside them, numbered on from there.
+    pub learners: u64,
+    /// Whether the last of these never leads: a read replica.
+    pub read_replica: bool,
     /// How nodes and clients talk.
     pub codec: Codec,
     /// A sync takes up to this.
@@ -59,20 +65,69 @@ impl Setup {
     pub fn of_voters(count: u64, sync: Duration) -> Result<Self, String> {
         let quorums = Quorums::majority((1..=count).map(NodeId));
         let quorums = quorums.map_err(|error| error.to_string())?;
-        let (codec, slow_syncs, drift, leases_hold) = (Codec::Binary, false, false, true);
-        Ok(Setup { quorums, codec, sync, slow_syncs, drift, leases_hold })
+        Ok(Setup {
+            quorums,
+            witnesses: false,
+            learners: 0,
+            read_replica: false,
+            codec: Codec::Binary,
+            sync,
+            slow_syncs: false,
+            drift: false,
+            leases_hold: true,
+        })
+    }
+
+    /// The membership of nodes that are reached there, and those of them that never lead.
+    ///
+    /// # Errors
+    /// In words; only if nobody accepts.
+    pub fn membership(
+        &self,
+        address: impl Fn(NodeId) -> String,
+    ) -> Result<(Membership, BTreeSet<NodeId>), String> {
+        let accepts = if self.witnesses { MemberRole::Witness } else { MemberRole::Voter };
+        let acceptors: Vec<_> = self.quorums.acceptors().collect();
+        let first = acceptors.len() as u64 + 1;
+        let learners = (first..first + self.learners).map(NodeId);
+        let members = acceptors.into_iter().map(|node| (node, accepts));
+        let members = members.chain(learners.clone().map(|node| (node, MemberRole::Learner)));
+        let members = members.map(|(node, role)| (node, Member { role, address: address(node) }));
+        let membership = Membership::of(members.collect()).map_err(|error| error.to_string())?;
+        let quorums = self.quorums.clone();
+        let silent = learners.last().filter(|_| self.read_replica);
+        Ok((Membership { quorums, ..membership }, silent.into_iter().collect()))
+    }
+
+    /// Some are apart, drawn from what comes next without taking it: the others stay as they are.
+    fn apart(self, random: &Random) -> Self {
+        let mut random = random.clone();
+        match (random.below(6), self.quorums.acceptors().count()) {
+            // One learner is a read replica, since voters lead.
+            (0, 1..=5) => Setup { learners: 1, read_replica: random.below(2) == 0, ..self },
+            (1 | 2, 2..=4) => {
+                let read_replica = random.below(2) == 0;
+                let learners = 2 + u64::from(read_replica);
+                Setup { witnesses: true, learners, read_replica, ..self }
+            }
+            _ => self,
+        }
     }
 
     fn draw(random: &mut Random) -> Self {
         let count = [1, 3, 3, 3, 3, 4, 5, 5][random.below(8) as usize];
-        Setup {
+        let setup = Setup {
             quorums: quorums(random, count),
+            witnesses: false,
+            learners: 0,
+            read_replica: false,
             codec: if random.below(4) == 0 { Codec::Json } else { Codec::Binary },
             sync: Duration::from_micros(500 + random.below(11_500)),
             slow_syncs: random.below(3) == 0,
             drift: random.below(3) == 0,
             leases_hold: true,
-        }
+        };
+        setup.apart(random)
     }
 
     /// The slowest that a clock may be, in thousandths of the rate of time.
@@ -85,7 +140,7 @@ impl Plan {
     /// The plan of a seed.
     pub fn draw(random: &mut Random) -> Self {
         let mut setup = Setup::draw(random);
-        let alone = setup.quorums.acceptors().count() == 1;
+        let alone = setup.quorums.acceptors().count() as u64 + setup.learners == 1;
         let mut troubles = BTreeSet::new();
         // Nobody changes the membership here.
         for trouble in TROUBLES.into_iter().filter(|trouble| *trouble != Trouble::Change) {

@@ -148,7 +148,7 @@ async fn agree(cluster: &mut Cluster) -> Result<(Slot, u64), String> {
     };
     asker.close().await;
     let local = Consistency::Local { after: Slot(slot.0.saturating_sub(1)) };
-    for node in cluster.sound() {
+    for node in cluster.replicas() {
         let asker = cluster.client(ASKER, Some(node))?;
         let answer = loop {
             cluster.check().await?;
