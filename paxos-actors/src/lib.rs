@@ -27,6 +27,17 @@
 //! | archive, shelf | which snapshots there are; makes, hands out and takes in snapshots | `role.rs`, `shelf.rs` |
 //! | links, endpoint | `paxos_net`; what arrives passes `ingress.rs` | |
 //!
+//! That is a process which hosts everything. Which roles one hosts is data ([`Hosting`]): a
+//! witness has acceptor, leadership, log and gateway; a front end everything but the acceptor; a
+//! read replica no proposer either. It follows from the node's disk, formatted for a witness or
+//! not, from the memberships that it knows, and from `leads = false` in the node's section of the
+//! cluster file. A gateway without a state relays what the leader's can answer. Roles that are not
+//! hosted have no actor, and what is addressed to them is dropped, as it is where a node is down.
+//!
+//! A node that is promoted while its process has no acceptor ends with [`Failure::Promoted`] and
+//! has to be started again, as `serve` does by itself. A node that is demoted keeps its acceptor,
+//! which nobody counts, until it starts without a membership in which it accepts.
+//!
 //! What a node stands on (disk, clock, network, chance) is an argument too: [`Ground`]. On a ground
 //! of virtual time the same graph runs on one thread, the log's writes included, and repeats
 //! exactly.

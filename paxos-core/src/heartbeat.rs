@@ -236,9 +236,15 @@ impl HeartbeatPolicy {
             self.view.campaigns(*node)
                 && handover::may_lead(*node, self.me, to, self.view.membership())
         };
-        if self.handing.is_none() && others.iter().any(willing) {
+        if self.handing.is_some() {
+            return;
+        }
+        if others.iter().any(willing) {
             self.handing = Some(HandOver::new(ballot, to, now, self.options.hand_over));
             out.yield_until(ballot, now.after(self.options.hand_over));
+        } else if let Some(to) = to.filter(|to| *to != self.me) {
+            let why = format!("{} leads on: {to} is not there, or never leads", self.me);
+            out.led(Some(ballot), why);
         }
     }
 

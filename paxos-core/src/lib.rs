@@ -98,6 +98,9 @@
 //!
 //! # Changes of membership and leases
 //!
+//! Roles may have processes of their own ([`Hosting`]): acceptors without a replica (*witnesses*),
+//! replicas that do not accept and may lead (*front ends*) or never do (*read replicas*).
+//!
 //! Who takes part is a value of the log too: a change that is chosen in slot s governs from slot
 //! s + alpha on ([`Configurations`]), so that whoever may propose for a slot knows its quorums. A
 //! leader that has a *lease* answers reads without asking anybody.

@@ -122,7 +122,7 @@ fn status_has_the_keys_of_the_manual(cluster: &mut Cluster) {
     let node = |node: u64| {
         let address = cluster.address(node);
         format!(
-            r#"{{"node":{node},"addr":"{address}","up":true,"chosen":{applied},"applied":{applied},"saved":0}}"#
+            r#"{{"node":{node},"addr":"{address}","role":"voter","up":true,"chosen":{applied},"applied":{applied},"saved":0}}"#
         )
     };
     let exact =

@@ -438,7 +438,7 @@ fn keeps_enough(known: &Membership, next: &Membership) -> anyhow::Result<()> {
         let left = next.learners().count();
         let words = format!(
             "{left} members would keep the state, and {needed} must: with fewer, nobody could \
-             forget what they hold. Add a member that keeps it first, or use `members replace`"
+             forget what they hold. Add a member that keeps it first"
         );
         return Err(Fault::usage(words).into());
     }

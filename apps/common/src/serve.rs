@@ -7,9 +7,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use paxos_actors::{Node, NodeConfig};
+use paxos_actors::{Node, NodeConfig, StartError};
 use paxos_core::{NodeId, StateMachine};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::exit::Exit;
@@ -18,6 +18,9 @@ use crate::signals::{Signals, stdin_closed};
 
 /// A node that is told to stop has so long; what it acknowledged is on disk long before.
 const STOP: Duration = Duration::from_secs(10);
+
+/// Between two attempts to start a node anew.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// The arguments of `serve`.
 #[derive(Args, Debug)]
@@ -57,8 +60,9 @@ impl Serve {
     async fn serve<S: StateMachine + Unpin>(&self, config: NodeConfig) -> anyhow::Result<Exit> {
         let mut signals = Signals::catch()?;
         let mut orphaned = pin!(stdin_closed());
+        let mut patience = Duration::ZERO;
         loop {
-            let mut node = Node::<S>::start(config.clone()).await?;
+            let mut node = start::<S>(&config, patience).await?;
             announce(&ready(node.graph(), self.node, node.address()));
             let again = tokio::select! {
                 _ = signals.next() => {
@@ -84,6 +88,21 @@ impl Serve {
             if !again {
                 return Ok(Exit::Done);
             }
+            patience = STOP;
+        }
+    }
+}
+
+/// Starts a node. Its port may be that of a node that has just ended, whose socket closes soon.
+async fn start<S: StateMachine + Unpin>(
+    config: &NodeConfig,
+    patience: Duration,
+) -> Result<Node<S>, StartError> {
+    let until = Instant::now() + patience;
+    loop {
+        match Node::<S>::start(config.clone()).await {
+            Err(StartError::Bind(_)) if Instant::now() < until => sleep(AGAIN).await,
+            started => return started,
         }
     }
 }
