@@ -135,7 +135,7 @@ fn status_has_the_keys_of_the_manual(cluster: &mut Cluster) {
     let down = |node: u64| {
         let address = cluster.address(node);
         format!(
-            r#"{{"node":{node},"addr":"{address}","up":false,"chosen":null,"applied":null,"saved":null}}"#
+            r#"{{"node":{node},"addr":"{address}","role":null,"up":false,"chosen":null,"applied":null,"saved":null}}"#
         )
     };
     let exact =

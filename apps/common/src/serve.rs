@@ -1,15 +1,17 @@
 //! `serve`: runs a node.
 
+use std::env;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
-use paxos_actors::{Node, NodeConfig, StartError};
+use paxos_actors::{Failure, Node, NodeConfig};
 use paxos_core::{NodeId, StateMachine};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::exit::Exit;
@@ -18,9 +20,6 @@ use crate::signals::{Signals, stdin_closed};
 
 /// A node that is told to stop has so long; what it acknowledged is on disk long before.
 const STOP: Duration = Duration::from_secs(10);
-
-/// Between two attempts to start a node anew.
-const AGAIN: Duration = Duration::from_millis(20);
 
 /// The arguments of `serve`.
 #[derive(Args, Debug)]
@@ -59,52 +58,37 @@ impl Serve {
 
     async fn serve<S: StateMachine + Unpin>(&self, config: NodeConfig) -> anyhow::Result<Exit> {
         let mut signals = Signals::catch()?;
-        let mut orphaned = pin!(stdin_closed());
-        let mut patience = Duration::ZERO;
-        loop {
-            let mut node = start::<S>(&config, patience).await?;
-            announce(&ready(node.graph(), self.node, node.address()));
-            let again = tokio::select! {
-                _ = signals.next() => {
-                    info!("stopping: told to by a signal");
-                    false
-                }
-                () = &mut orphaned, if self.until_stdin_closes => {
-                    info!("stopping: stdin was closed");
-                    false
-                }
-                failure = node.failed() => {
-                    if !failure.is_a_new_role() {
-                        return Err(failure.into());
-                    }
-                    info!("starting anew: {failure}");
-                    true
-                }
-            };
-            if timeout(STOP, node.stop()).await.is_err() {
-                warn!("the node did not stop in time and is abandoned");
-                return Ok(Exit::Done);
-            }
-            if !again {
-                return Ok(Exit::Done);
-            }
-            patience = STOP;
+        let mut node = Node::<S>::start(config).await?;
+        announce(&ready(node.graph(), self.node, node.address()));
+        let mut promoted = None;
+        tokio::select! {
+            _ = signals.next() => info!("stopping: told to by a signal"),
+            () = stdin_closed(), if self.until_stdin_closes => info!("stopping: stdin was closed"),
+            failure = node.failed() => match failure.is_a_new_role() {
+                true => promoted = Some(failure),
+                false => return Err(failure.into()),
+            },
+        }
+        if timeout(STOP, node.stop()).await.is_err() {
+            warn!("the node did not stop in time and is abandoned");
+        }
+        match promoted {
+            Some(failure) => Err(begin_anew(failure)),
+            None => Ok(Exit::Done),
         }
     }
 }
 
-/// Starts a node. Its port may be that of a node that has just ended, whose socket closes soon.
-async fn start<S: StateMachine + Unpin>(
-    config: &NodeConfig,
-    patience: Duration,
-) -> Result<Node<S>, StartError> {
-    let until = Instant::now() + patience;
-    loop {
-        match Node::<S>::start(config.clone()).await {
-            Err(StartError::Bind(_)) if Instant::now() < until => sleep(AGAIN).await,
-            started => return started,
-        }
-    }
+/// Becomes a new process of the same command line, under the same number: whatever the old one held
+/// is let go. Returns only if that cannot be.
+fn begin_anew(failure: Failure) -> anyhow::Error {
+    info!("starting anew: {failure}");
+    let program = match env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return anyhow::Error::new(failure).context(error),
+    };
+    let error = Command::new(program).args(env::args_os().skip(1)).exec();
+    anyhow::Error::new(failure).context(error)
 }
 
 /// What is said once the node takes requests: its graph, and the line that scripts wait for.
