@@ -153,7 +153,8 @@ impl Cluster {
     }
 
     /// Whether the cluster gets on with these nodes alone: they have quorums and somebody who could
-    /// lead, and no more replicas are lost than snapshots are made for.
+    /// lead, and to whom that one could hand over; and no more replicas are lost than snapshots are
+    /// made for.
     pub fn is_livable(&self, left: &[NodeId]) -> bool {
         let quorums = &self.genesis.quorums;
         let (there, lost): (Vec<_>, Vec<_>) =
@@ -162,7 +163,7 @@ impl Cluster {
         let bounded = self.genesis.replicas_needed().is_none();
         quorums.is_phase1(left)
             && quorums.is_phase2(left)
-            && there.iter().any(leads)
+            && there.into_iter().filter(leads).count() > 1
             && (bounded || lost.len() <= quorums.expendable())
     }
 

@@ -104,7 +104,7 @@ impl Setup {
         let mut random = random.clone();
         match (random.below(6), self.quorums.acceptors().count()) {
             // One learner is a read replica, since voters lead.
-            (0, 1..=5) => Setup { learners: 1, read_replica: random.below(2) == 0, ..self },
+            (0, 2..=5) => Setup { learners: 1, read_replica: random.below(2) == 0, ..self },
             (1 | 2, 2..=4) => {
                 let read_replica = random.below(2) == 0;
                 let learners = 2 + u64::from(read_replica);
