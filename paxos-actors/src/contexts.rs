@@ -71,6 +71,7 @@ impl<S: StateMachine> Contexts<S> {
         let state = hosting.learns.then(|| StateAddress {
             apply: self.state.apply.address().recipient(),
             ask: self.state.apply.address().recipient(),
+            follow: self.state.apply.address().recipient(),
             shelf: self.state.shelf.address().recipient(),
         });
         let mut halts = vec![halt(&self.gateway)];
@@ -121,7 +122,7 @@ impl<S: StateMachine> StateContexts<S> {
         genesis: Configurations,
         wires: &Wires,
     ) -> Result<(), StartError> {
-        let State { learner, replica, backlog, archive, snapshots } = state;
+        let State { learner, replica, backlog, watches, archive, snapshots } = state;
         let learner = learner.beside_acceptor(hosting.accepts);
         let advanced = learner.advanced();
         let hello: Vec<_> = [advanced].into_iter().chain(snapshots.told()).collect();
@@ -132,7 +133,7 @@ impl<S: StateMachine> StateContexts<S> {
         self.learner.run(RoleActor::new("learner", learner, wires.clone()));
         self.archive.run(RoleActor::new("archive", archive, wires.clone()));
         self.shelf.run(shelf);
-        self.apply.run(ApplyActor::new(replica, backlog, arrivals, wires.clone()));
+        self.apply.run(ApplyActor::new(replica, (backlog, watches), arrivals, wires.clone()));
         let (from, to) = (wires.me, wires.me);
         let hello = hello.into_iter().map(Message::Inside);
         wires.dispatch(hello.map(|message| Envelope { from, to, message }));

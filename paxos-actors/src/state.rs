@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use paxos_core::{
-    Archive, ArchiveOptions, Backlog, Configurations, Learner, LearnerOptions, NodeId, Recovered,
-    Replica, Slot, StateMachine,
+    Applied, Archive, ArchiveOptions, Backlog, Configurations, Learner, LearnerOptions, NodeId,
+    RecentOptions, Recovered, Replica, Slot, StateMachine,
 };
 use paxos_net::ClusterFile;
 
 use crate::log::{Disk, Snapshots};
 use crate::node::StartError;
+use crate::watches::{WatchOptions, Watches};
 
 /// What a learner, a state machine and a shelf begin with.
 pub(crate) struct State<S: StateMachine> {
@@ -19,6 +20,8 @@ pub(crate) struct State<S: StateMachine> {
     pub replica: Replica<S>,
     /// What of it is in no snapshot yet.
     pub backlog: Backlog,
+    /// What it has told lately, for those who watch.
+    pub watches: Watches,
     /// Knows nothing yet of the snapshots.
     pub archive: Archive,
     /// The snapshots.
@@ -46,15 +49,19 @@ impl<S: StateMachine> State<S> {
         let learner = Learner::recover(me, LearnerOptions::default(), restored, recovered);
         let mut backlog = Backlog::new(cluster.snapshots.every_bytes, snapshots.bytes());
         let (begun, mut commands) = (Instant::now(), 0);
+        let limits = (WatchOptions::default(), RecentOptions::default());
+        let mut watches = Watches::new(limits.0, limits.1, replica.applied());
         for (slot, value) in learner.chosen(next) {
-            commands += replica.apply(slot, value).outcomes.len();
+            let Applied { outcomes, events, .. } = replica.apply(slot, value);
+            commands += outcomes.len();
+            watches.add(slot, events);
             backlog.add(slot, value, replica.configurations());
         }
         let seconds = begun.elapsed().as_secs_f64();
         tracing::info!(commands, "the values behind it: applied in {seconds:.3} s");
         let options = ArchiveOptions::paced(cluster.snapshots.fetch_bytes_per_second);
         let archive = Archive::new(me, options);
-        Ok(State { learner, replica, backlog, archive, snapshots })
+        Ok(State { learner, replica, backlog, watches, archive, snapshots })
     }
 }
 

@@ -6,7 +6,10 @@ use paxos_tests::processes::cluster::path_text;
 use paxos_tests::processes::{Cluster, Form, Load, told, until};
 
 fn role(cluster: &Cluster, node: u64) -> String {
-    cluster.status()["nodes"][node as usize - 1]["role"].as_str().unwrap_or("down").to_owned()
+    let status = cluster.status();
+    let mut nodes = status["nodes"].as_array().unwrap().iter();
+    let found = nodes.find(|it| it["node"].as_u64() == Some(node)).unwrap();
+    found["role"].as_str().unwrap_or("down").to_owned()
 }
 
 #[test]

@@ -329,7 +329,9 @@ impl Promote {
             let hint = "try again when it has, or use --force";
             Err(Fault::new(Exit::TryAgain, format!("{words}: {hint}")).into())
         };
-        if !known.membership.members.contains_key(&node) {
+        // Of these something else is wrong than that they lag.
+        let role = known.membership.members.get(&node).map(|member| member.role);
+        if role != Some(MemberRole::Learner) {
             return Ok(());
         }
         match report {
