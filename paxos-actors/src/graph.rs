@@ -75,8 +75,8 @@ pub fn draw(
         "sessions",
         format!(
             "{} at most, each until unused for {}",
-            genesis.sessions.max,
-            format_duration(genesis.sessions.idle)
+            membership.sessions.max,
+            format_duration(membership.sessions.idle)
         ),
     );
     line("codec", codec.to_owned());
