@@ -21,8 +21,8 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// The roster of a node that hosts these roles and begins with these memberships. Beside their members it links to
-    /// the nodes of its cluster file, who may know of a newer one.
+    /// The roster of a node that hosts these roles and begins with these memberships. Beside their
+    /// members it links to the nodes of its cluster file, who may know of a newer one.
     pub fn new(
         me: NodeId,
         hosting: Hosting,

@@ -28,8 +28,8 @@ pub struct DataIdentity {
     pub node: NodeId,
     /// The membership that the cluster was bootstrapped with.
     pub genesis: Membership,
-    /// Whether the node accepts only, and keeps no state: for as long as it lives, since what it has
-    /// cut from its log it could not get back.
+    /// Whether the node accepts only, and keeps no state: for as long as it lives, since what it
+    /// has cut from its log it could not get back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub witness: bool,
 }
