@@ -51,8 +51,8 @@ impl Roster {
     /// The memberships have changed, or the newest has settled.
     ///
     /// # Errors
-    /// [`Failure::Removed`] if this node is needed no more; [`Failure::Promoted`] if it is needed for
-    /// more than its process hosts.
+    /// [`Failure::Removed`] if this node is needed no more; [`Failure::Promoted`] if it is needed
+    /// for more than its process hosts.
     pub fn govern(&self, governance: Governance) -> Result<(), Failure> {
         let (from, newest) = governance.configurations.newest().clone();
         let members: Vec<_> = newest.members.keys().map(ToString::to_string).collect();

@@ -289,8 +289,8 @@ impl Cluster {
         until("a node leads", || self.status()["leader"].as_u64())
     }
 
-    /// Waits until every node is up, and all that keep the state have applied equally much, at least
-    /// one slot.
+    /// Waits until every node is up, and all that keep the state have applied equally much, at
+    /// least one slot.
     pub fn await_level(&self) {
         until("all nodes have applied equally much", || {
             let status = self.status();
