@@ -142,3 +142,15 @@ pub(super) fn usual(mut plan: Plan) -> Plan {
     let (faults_for, think) = (plan.faults_for / 3, plan.think / 3);
     Plan { faults_for, think, ..plan }.with_the_usual()
 }
+
+/// Many clients in a hurry, and links that come and go: what was asked of one leader is asked of the
+/// next, and the first has it chosen later all the same.
+pub(super) fn crowded(plan: Plan) -> Plan {
+    let mut plan = usual(plan);
+    let often = Rhythm { every: plan.faults_for / 30, lasts: Duration::from_secs(1) };
+    plan.troubles = [(Trouble::Cut, often), (Trouble::Flap, often)].into();
+    if plan.membership.members.len() == 1 {
+        plan.troubles.clear();
+    }
+    Plan { clients: plan.clients.max(12), think: Duration::ZERO, ..plan }
+}

@@ -9,7 +9,7 @@ use paxos_core::{
 use serde::{Deserialize, Serialize};
 
 use super::How::Seeds;
-use super::plants::usual;
+use super::plants::{crowded, usual};
 use super::{Against, Canary};
 use crate::simulation::{Plant, Sum};
 
@@ -27,7 +27,7 @@ pub(super) const CANARIES: &[Canary] = &[
         against: Against::Safety,
         rule: "a sequence below a session's last is refused",
         source: "CLI11",
-        how: Seeds(usual),
+        how: Seeds(crowded),
         plant: || Box::new(Wrong(runs_older)),
     },
     Canary {
