@@ -1,8 +1,9 @@
 //! The program under test.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
 
@@ -18,16 +19,28 @@ const OF_TESTS: [&str; 7] = [
     "OUT_DIR",
 ];
 
-/// The path of the counter.
+/// The app of those who name none.
+pub const COUNTER: &str = "counter";
+
+/// The path of an app.
 ///
 /// Cargo builds no binary of another package for a test, so the first who asks has it built, in
 /// the profile of the test and where the test itself was built.
 ///
 /// # Panics
 /// If it cannot be built.
-pub fn counter() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build("counter"))
+pub fn app(name: &str) -> PathBuf {
+    static PROGRAMS: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut programs = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
+    programs.entry(name.to_owned()).or_insert_with(|| build(name)).clone()
+}
+
+/// The path of the counter.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn counter() -> PathBuf {
+    app(COUNTER)
 }
 
 #[derive(Deserialize)]

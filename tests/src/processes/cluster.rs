@@ -11,9 +11,11 @@ use paxos_net::{ClusterFile, Credentials};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::processes::binary::COUNTER;
 use crate::processes::patience::LIMIT;
-use crate::processes::process::command;
-use crate::processes::{Process, Told, told, until};
+use crate::processes::process::command_of;
+use crate::processes::told::told_by;
+use crate::processes::{Process, Told, until};
 
 /// How roles are spread over the processes of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,7 @@ impl Form {
 
 /// A cluster in a folder of its own. Dropping it kills its nodes and removes the folder.
 pub struct Cluster {
+    app: &'static str,
     form: Form,
     nodes: BTreeMap<u64, Process>,
     addresses: BTreeMap<u64, String>,
@@ -90,7 +93,15 @@ impl Cluster {
     /// # Panics
     /// If that fails.
     pub fn made_as(form: Form) -> Cluster {
-        Cluster::made_by(form, &["init"])
+        Cluster::made_by(COUNTER, form, &["init"])
+    }
+
+    /// Makes the files of a cluster of three of an app, and starts no node.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn made_of(app: &'static str) -> Cluster {
+        Cluster::made_by(app, Form::Together, &["init"])
     }
 
     /// Makes the files of a cluster of three that begins with a backup, and starts no node.
@@ -98,17 +109,17 @@ impl Cluster {
     /// # Panics
     /// If that fails.
     pub fn restored(backup: &Path) -> Cluster {
-        Cluster::made_by(Form::Together, &["restore", path_text(backup)])
+        Cluster::made_by(COUNTER, Form::Together, &["restore", path_text(backup)])
     }
 
-    fn made_by(form: Form, line: &[&str]) -> Cluster {
+    fn made_by(app: &'static str, form: Form, line: &[&str]) -> Cluster {
         let folder = tempfile::tempdir().expect("there is room for a temporary folder");
         let addresses = free_addresses(form.nodes().count()).expect("there are free ports");
         let (nodes, dir) = (form.arguments(&addresses), path_text(folder.path()));
         let nodes: Vec<_> = nodes.iter().map(String::as_str).collect();
-        told([line, &nodes, &["--dir", dir]].concat()).ok();
+        told_by(app, [line, &nodes, &["--dir", dir]].concat()).ok();
         let addresses = (1..).zip(addresses).collect();
-        Cluster { form, nodes: BTreeMap::new(), addresses, folder }
+        Cluster { app, form, nodes: BTreeMap::new(), addresses, folder }
     }
 
     /// A cluster of three whose nodes are ready.
@@ -125,6 +136,16 @@ impl Cluster {
     /// If that fails.
     pub fn started_as(form: Form) -> Cluster {
         let mut cluster = Cluster::made_as(form);
+        cluster.start_all();
+        cluster
+    }
+
+    /// A cluster of three of an app whose nodes are ready.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn started_of(app: &'static str) -> Cluster {
+        let mut cluster = Cluster::made_of(app);
         cluster.start_all();
         cluster
     }
@@ -204,7 +225,7 @@ impl Cluster {
         let file = self.file();
         line.extend(["--cluster", path_text(&file)]);
         line.extend(more);
-        Process::start(command(line))
+        Process::start(command_of(self.app, line))
     }
 
     /// Kills a node with SIGKILL and waits until it is gone.
@@ -242,7 +263,7 @@ impl Cluster {
     /// Runs a command as a client of this cluster, to its end.
     pub fn told(&self, line: &[&str]) -> Told {
         let file = self.file();
-        told(line.iter().copied().chain(["--cluster", path_text(&file)]))
+        told_by(self.app, line.iter().copied().chain(["--cluster", path_text(&file)]))
     }
 
     /// Runs a command as an admin of this cluster, to its end.
@@ -272,7 +293,8 @@ impl Cluster {
     /// Starts a command as a client of this cluster.
     pub fn begin(&self, line: &[&str]) -> Process {
         let file = self.file();
-        Process::start(command(line.iter().copied().chain(["--cluster", path_text(&file)])))
+        let line = line.iter().copied().chain(["--cluster", path_text(&file)]);
+        Process::start(command_of(self.app, line))
     }
 
     /// What `status -o json` says.

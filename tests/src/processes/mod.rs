@@ -1,10 +1,10 @@
-//! The counter as a user meets it: its binary, clusters of its processes, clients that note what
+//! Apps as a user meets them: their binaries, clusters of their processes, clients that note what
 //! they are told. Whatever is not as a test needs it panics, with the words that explain it; what a
 //! test has started is gone when the test ends, also by a panic.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`binary`] | the program under test |
+//! | [`binary`] | the programs under test; where none is named, the counter |
 //! | [`told()`] | a command that has ended, and what it said |
 //! | [`cluster`], [`process`] | nodes as child processes |
 //! | [`load`] | clients at work in the background, and the history of it |

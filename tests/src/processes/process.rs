@@ -1,6 +1,7 @@
-//! A counter that runs for a while.
+//! An app that runs for a while.
 
-use std::io::{BufRead, BufReader, Read};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +9,9 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::processes::Told;
+use crate::processes::binary::{COUNTER, app};
 use crate::processes::patience::{LIMIT, until};
-use crate::processes::{Told, counter};
 
 /// A process. Dropping it kills it.
 pub struct Process {
@@ -21,21 +23,26 @@ pub struct Process {
 }
 
 /// The counter with these arguments, to be changed before it is started.
-pub fn command<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
-    let mut command = Command::new(counter());
+pub fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+    command_of(COUNTER, arguments)
+}
+
+/// An app with these arguments, to be changed before it is started.
+pub fn command_of<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(app(name));
     command.env_remove("PAXOS_CLUSTER").env_remove("RUST_LOG").env("NO_COLOR", "1");
     command.args(arguments);
     command
 }
 
 impl Process {
-    /// Starts the counter. Its stdin stays open as long as this is.
+    /// Starts it. Its stdin stays open as long as this is.
     ///
     /// # Panics
     /// If it cannot be started.
     pub fn start(mut command: Command) -> Process {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the counter can be run");
+        let mut child = command.spawn().expect("an app can be run");
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (told, lines) = channel();
         if let Some(stdout) = stdout {
@@ -57,6 +64,15 @@ impl Process {
             });
         }
         Process { child, lines, seen: Vec::new(), stderr, stdin }
+    }
+
+    /// Writes to its stdin.
+    ///
+    /// # Panics
+    /// If it does not read any more.
+    pub fn write(&mut self, text: &str) {
+        let stdin = self.stdin.as_mut().expect("stdin was not closed");
+        stdin.write_all(text.as_bytes()).expect("it reads what it is written");
     }
 
     /// Waits for the next line of stdout; `None`: there is no more.

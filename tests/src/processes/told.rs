@@ -1,8 +1,9 @@
 //! A command that has ended, and what it said.
 
+use std::ffi::OsStr;
 use std::process::Output;
 
-use crate::processes::counter;
+use crate::processes::binary::{COUNTER, app};
 use crate::processes::patience::LIMIT;
 
 /// What a command said, and how it ended.
@@ -62,9 +63,17 @@ impl Told {
 ///
 /// # Panics
 /// If it cannot be run.
-pub fn told<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Told {
-    let mut command = assert_cmd::Command::new(counter());
+pub fn told<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Told {
+    told_by(COUNTER, arguments)
+}
+
+/// Runs an app to its end, from a folder where no cluster is.
+///
+/// # Panics
+/// If it cannot be run.
+pub fn told_by<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Told {
+    let mut command = assert_cmd::Command::new(app(name));
     command.env_remove("PAXOS_CLUSTER").env_remove("RUST_LOG").env("NO_COLOR", "1");
     let output = command.args(arguments).timeout(LIMIT).output();
-    Told::from(&output.expect("the counter can be run"))
+    Told::from(&output.expect("an app can be run"))
 }
