@@ -1,0 +1,125 @@
+//! `demo`: a cluster that loses its leader, and followers who miss nothing.
+
+use std::time::Duration;
+
+use chat::load::audience::Audience;
+use chat::load::speakers::Speakers;
+use chat::load::verdict::Verdict;
+use clap::Args;
+use paxos_app::app::block_on;
+use paxos_app::exit::{Exit, Fault};
+use paxos_app::output::Output;
+use paxos_app::signals::unless_stopped;
+use paxos_app::stage::Stage;
+
+const SPEAKERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
+const ROOM: &str = "demo";
+
+/// Fewer messages show nothing,
+const SAID_MIN: u64 = 1_000;
+/// nor do fewer after the change of leader.
+const SAID_AFTER_MIN: u64 = 200;
+
+/// For one message, however often the library has to send it.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// For the followers to hear the last message.
+const HEARD_OUT: Duration = Duration::from_secs(20);
+/// What is counted.
+const DONE: &str = "messages said";
+
+const EXAMPLES: &str = "\
+Examples:
+  chat demo
+  chat demo -o json    (the verdict alone)
+  TMPDIR=/var/tmp chat demo";
+
+/// Show three nodes whose followers see every message once while the leader is killed
+///
+/// Starts three processes in a temporary folder, lets four people speak in one room and has it
+/// followed at each of the nodes, kills the leader with SIGKILL, brings it back, and compares what
+/// was acknowledged with what each follower saw. Exit 1 if that differs.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Demo {}
+
+impl Demo {
+    /// Shows it.
+    ///
+    /// # Errors
+    /// Whatever kept it from its end; or what is wrong with it.
+    pub fn run(&self, output: &Output) -> anyhow::Result<Exit> {
+        block_on(unless_stopped(show(output)))
+    }
+}
+
+async fn show(output: &Output) -> anyhow::Result<Exit> {
+    let mut stage = Stage::set(output).await?;
+    let mut config = stage.children.client_config()?;
+    config.timeout = PATIENCE;
+    let audience = Audience::gather(&config, ROOM, &stage.timeline)?;
+    let authority = stage.children.cluster_path().with_file_name("ca");
+    let speakers = Speakers::start(&SPEAKERS, &authority, &config, ROOM)?;
+    let people = SPEAKERS.len();
+    stage
+        .timeline
+        .tell(format_args!("{people} people speak; one follower listens at each node"))?;
+    let count = || speakers.said();
+    stage.work(count, SAID_MIN / 2, DONE).await?;
+    let fallen = stage.fell_leader().await?;
+    let leader = stage.await_leader(fallen).await?;
+    let before = count();
+    stage.await_progress(fallen, count, before, "messages").await?;
+    stage.work(count, before + SAID_MIN / 2, DONE).await?;
+    let after = count() - before;
+    stage.bring_back(fallen).await?;
+    let told = speakers.stop().await?;
+    let last = told.said.iter().map(|(id, _)| *id).max().unwrap_or(0);
+    stage.timeline.tell(format_args!("everybody falls silent behind #{last}"))?;
+    let heard = audience.hear_out(last, HEARD_OUT).await?;
+    stage.await_level().await?;
+    let verdict = Verdict::new(&told, &heard);
+    output.result(verdict, &verdict)?;
+    let complaints = complaints(&verdict, after, leader != fallen.node);
+    if complaints.is_empty() {
+        return Ok(Exit::Done);
+    }
+    Err(Fault::new(Exit::No, complaints.join("; ")).into())
+}
+
+/// What is wrong, in words.
+fn complaints(verdict: &Verdict, after: u64, changed: bool) -> Vec<String> {
+    let mut complaints = Vec::new();
+    if !verdict.is_good() {
+        complaints.push("the followers did not see what was said, once".to_owned());
+    }
+    if verdict.said < SAID_MIN {
+        complaints.push(format!("fewer than {SAID_MIN} messages were said"));
+    }
+    if after < SAID_AFTER_MIN {
+        complaints.push(format!("only {after} were said after the change of leader"));
+    }
+    if !changed {
+        complaints.push("the leader did not change".to_owned());
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(said: u64, lost: u64) -> Verdict {
+        let (seen, followers) = (said - lost, 3);
+        let complete = if lost == 0 { 3 } else { 0 };
+        Verdict { said, seen, complete, followers, lost, repeated: 0, unknown: 0 }
+    }
+
+    #[test]
+    fn a_demo_that_shows_too_little_is_a_bad_one() {
+        assert!(complaints(&verdict(1_000, 0), 200, true).is_empty());
+        assert_eq!(complaints(&verdict(999, 0), 200, true).len(), 1);
+        assert_eq!(complaints(&verdict(1_000, 1), 200, true).len(), 1);
+        assert_eq!(complaints(&verdict(1_000, 0), 199, true).len(), 1);
+        assert_eq!(complaints(&verdict(1_000, 0), 200, false).len(), 1);
+    }
+}
