@@ -54,6 +54,9 @@ pub trait Program: Serialize + DeserializeOwned + Default + Send {
     /// Its name.
     const NAME: &str;
 
+    /// What has to stand before a seed, or a range, on the line that runs it.
+    const ARGUMENTS: &[&str] = &[];
+
     /// Runs a seed; answers what it came to.
     ///
     /// # Errors
@@ -143,7 +146,9 @@ fn gather<P: Program>(told: &Receiver<Line<P>>, count: u64) -> u64 {
             Err(broken) => {
                 failed += 1;
                 println!("seed {seed}: {broken}");
-                println!("  cargo run --release -p paxos-tests --bin {} -- {seed}", P::NAME);
+                let arguments: String = P::ARGUMENTS.iter().map(|it| format!("{it} ")).collect();
+                let name = P::NAME;
+                println!("  cargo run --release -p paxos-tests --bin {name} -- {arguments}{seed}");
             }
         }
         if shown.elapsed() > PROGRESS || done == count {
@@ -181,6 +186,7 @@ fn attempt<P: Program>(
 ) -> Result<ExitStatus, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut child = Command::new(program)
+        .args(P::ARGUMENTS)
         .args(["--worker", &format!("{}..{}", seeds.start, seeds.end)])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -11,7 +11,7 @@ use paxos_core::{
     Applied, Effect, Input, NodeId, Recovered, Replica, Role, RoleKind, Slot, Time, Value,
 };
 use paxos_tests::canaries::{Against, Canary, How, all};
-use paxos_tests::simulation::{Actor, Plan, Plant, Sound, Sum, run, run_planted};
+use paxos_tests::simulation::{Actor, Plan, Plant, Services, Sound, run, run_planted};
 
 /// Stands everywhere, counts, and changes nothing.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Plant for Idle {
     fn apply(
         &mut self,
         _: NodeId,
-        replica: &mut Replica<Sum>,
+        replica: &mut Replica<Services>,
         slot: Slot,
         value: &Value,
     ) -> Applied {

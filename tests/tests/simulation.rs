@@ -7,10 +7,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use paxos_tests::simulation::{Plan, Report, Rhythm, TROUBLES, Trouble, run, run_as, run_telling};
+use paxos_tests::simulation::{
+    Plan, Report, Rhythm, Service, TROUBLES, Trouble, run, run_as, run_telling,
+};
 
 /// The seeds that every run of the tests goes through.
 const SEEDS: u64 = 1000;
+
+/// Those in which a chat is served.
+const CHATS: u64 = 100;
 
 /// Runs all seeds on two threads; answers the reports, or what failed.
 fn all(change: impl Fn(Plan) -> Plan + Sync) -> Result<Vec<Report>, Vec<String>> {
@@ -106,4 +111,19 @@ fn a_seed_that_fails_has_a_trace_too() {
     };
     assert_eq!(tell(1), tell(1));
     assert_ne!(tell(1), tell(2));
+}
+
+/// Followers of a chat hear everything once and in order, in clusters that suffer as those above.
+#[test]
+fn d15_followers_of_simulated_rooms_hear_everything_once() {
+    let (mut heard, mut moved, mut lagged) = (0, 0, 0);
+    for seed in 0..CHATS {
+        let chat = |plan: Plan| plan.with_the_usual().serving(Service::Chat);
+        let report = run_as(seed, chat).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        heard += report.heard;
+        moved += report.moved;
+        lagged += report.lagged;
+    }
+    assert!(heard > 100_000 / 4, "too little was heard: {heard}");
+    assert!(moved > 1000 && lagged > 100, "nothing happened: {moved} moves, {lagged} times late");
 }

@@ -4,28 +4,45 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use paxos_tests::seeds::{Program, Rate, Seeds, go_through};
-use paxos_tests::simulation::{Report, run, run_telling};
+use paxos_tests::simulation::{Report, Service, run_as, run_telling};
 use serde::{Deserialize, Serialize};
 
 /// A cluster in one thread and in virtual time, with faults by seed: every event of one seed, or
 /// the verdict on a range of them
 #[derive(Parser)]
 struct Arguments {
+    /// What the clients use
+    #[arg(long, value_enum, default_value = "counter")]
+    service: Kind,
+
     #[command(flatten)]
     seeds: Seeds,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// A counter, whose history must be linearizable
+    Counter,
+    /// A chat: its followers must hear everything once, in order
+    Chat,
+}
+
 fn main() -> ExitCode {
-    let Arguments { seeds } = Arguments::parse();
-    seeds.seed.map_or_else(|| go_through::<Sums>(seeds), one)
+    let Arguments { seeds, service } = Arguments::parse();
+    match (service, seeds.seed) {
+        (Kind::Counter, None) => go_through::<Counted>(seeds),
+        (Kind::Chat, None) => go_through::<Heard>(seeds),
+        (Kind::Counter, Some(seed)) => one(seed, Service::Counter),
+        (Kind::Chat, Some(seed)) => one(seed, Service::Chat),
+    }
 }
 
 /// Tells every event of a seed.
-fn one(seed: u64) -> ExitCode {
+fn one(seed: u64, service: Service) -> ExitCode {
     let mut out = std::io::stdout().lock();
-    let (hash, ran) = run_telling(seed, |plan| plan, &mut |line| {
+    let (hash, ran) = run_telling(seed, |plan| plan.serving(service), &mut |line| {
         // A reader who has seen enough may close the pipe.
         writeln!(out, "{line}").ok();
     });
@@ -45,17 +62,18 @@ struct Sums {
     snapshots: u64,
     restored: u64,
     resumed: u64,
+    heard: u64,
+    moved: u64,
+    lagged: u64,
     /// Faults that happened, by kind.
     faults: BTreeMap<String, u64>,
     /// Simulated milliseconds, of clusters of three nodes and more.
     millis: u64,
 }
 
-impl Program for Sums {
-    const NAME: &str = "simulate";
-
-    fn run(seed: u64) -> Result<Self, String> {
-        let report = run(seed)?;
+impl Sums {
+    fn of(seed: u64, service: Service) -> Result<Self, String> {
+        let report = run_as(seed, |plan| plan.serving(service))?;
         let Report { nodes, slots, answered, faults, lasted, snapshots, restored, resumed, .. } =
             report;
         Ok(Sums {
@@ -64,6 +82,9 @@ impl Program for Sums {
             snapshots,
             restored,
             resumed,
+            heard: report.heard as u64,
+            moved: report.moved,
+            lagged: report.lagged,
             faults: faults.by_kind().collect(),
             millis: if nodes >= 3 { lasted.as_millis() as u64 } else { 0 },
         })
@@ -75,6 +96,9 @@ impl Program for Sums {
         self.snapshots += other.snapshots;
         self.restored += other.restored;
         self.resumed += other.resumed;
+        self.heard += other.heard;
+        self.moved += other.moved;
+        self.lagged += other.lagged;
         self.millis += other.millis;
         for (kind, count) in other.faults {
             *self.faults.entry(kind).or_default() += count;
@@ -82,7 +106,7 @@ impl Program for Sums {
     }
 
     fn words(&self, rate: Rate) -> String {
-        let Sums { operations, slots, snapshots, restored, resumed, faults, millis } = self;
+        let Sums { operations, slots, snapshots, restored, resumed, faults, millis, .. } = self;
         let hours = *millis as f64 / 3_600_000.0;
         let speed = hours / rate.hours;
         let faults: Vec<_> = faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
@@ -91,6 +115,52 @@ impl Program for Sums {
              CPU-hour), {operations} client operations, {slots} slots, {snapshots} snapshots made, \
              {restored} fetched, {resumed} gone on with after a restart; {}",
             faults.join(", ")
+        )
+    }
+}
+
+/// Runs of the counter.
+#[derive(Default, Serialize, Deserialize)]
+struct Counted(Sums);
+
+impl Program for Counted {
+    const NAME: &str = "simulate";
+
+    fn run(seed: u64) -> Result<Self, String> {
+        Sums::of(seed, Service::Counter).map(Counted)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.0.add(other.0);
+    }
+
+    fn words(&self, rate: Rate) -> String {
+        self.0.words(rate)
+    }
+}
+
+/// Runs of the chat.
+#[derive(Default, Serialize, Deserialize)]
+struct Heard(Sums);
+
+impl Program for Heard {
+    const NAME: &str = "simulate";
+    const ARGUMENTS: &[&str] = &["--service", "chat"];
+
+    fn run(seed: u64) -> Result<Self, String> {
+        Sums::of(seed, Service::Chat).map(Heard)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.0.add(other.0);
+    }
+
+    fn words(&self, rate: Rate) -> String {
+        let Sums { heard, moved, lagged, .. } = self.0;
+        format!(
+            "{heard} messages heard by each follower of their rooms, which went to another node \
+             {moved} times and missed some of what it told {lagged} times; {}",
+            self.0.words(rate)
         )
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::How::Seeds;
 use super::plants::{crowded, usual};
 use super::{Against, Canary};
-use crate::simulation::{Plant, Sum};
+use crate::simulation::{Plant, Services};
 
 pub(super) const CANARIES: &[Canary] = &[
     Canary {
@@ -84,7 +84,7 @@ impl Plant for Wrong {
     fn apply(
         &mut self,
         node: NodeId,
-        replica: &mut Replica<Sum>,
+        replica: &mut Replica<Services>,
         slot: Slot,
         value: &Value,
     ) -> Applied {

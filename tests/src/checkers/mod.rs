@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod compare_and_set;
 pub mod counter_history;
 pub mod durability;
+pub mod followers;
 pub mod history_file;
 pub mod leadership;
 pub mod leases;
@@ -26,6 +27,7 @@ pub const CHECKERS: [&str; 15] = [
     "alarms",
     "answers",
     "durability",
+    "followers",
     "history",
     "leadership",
     "leases",

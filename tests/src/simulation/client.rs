@@ -1,11 +1,13 @@
-//! Simulated clients of a replicated counter: one operation at a time, retried under its session
-//! and sequence until it is answered.
+//! Simulated clients of a replicated counter or chat: one operation at a time, retried under its
+//! session and sequence until it is answered.
 
 use bytes::Bytes;
 use paxos_core::batch::{Commands, Entry};
 use paxos_core::{NodeId, Operation, Origin, Random, ReadLevel, SessionId, Time};
 
+use super::services::{Service, Speech};
 use crate::checkers::counter_history::{Action, Call};
+use crate::checkers::positions;
 
 #[path = "../../../paxos-core/tests/support/sum.rs"]
 mod sum;
@@ -21,6 +23,8 @@ pub struct Client {
     pub session: Option<SessionId>,
     /// The sequence of its last command.
     pub sequence: u64,
+    /// What it uses.
+    pub service: Service,
     /// Whether it may rely on leases.
     pub leases: bool,
     /// Operations left, the present one included.
@@ -33,8 +37,10 @@ pub struct Client {
     pub tries: u32,
     /// Attempts so far: names each, so that late answers to old ones are told apart.
     pub attempts: u64,
-    /// What it has seen.
+    /// What it has seen of the counter.
     pub history: Vec<Call>,
+    /// What it has said, by room.
+    pub said: Vec<(u64, positions::Call)>,
 }
 
 /// An operation that waits for its answer.
@@ -55,13 +61,16 @@ pub enum Wish {
     Add(u64),
     /// To read, made certain like this.
     Read(ReadLevel),
+    /// To say something.
+    Say(Speech),
 }
 
 impl Client {
     /// A client with so many operations before it.
-    pub fn new(id: u64, operations: u64, leases: bool) -> Self {
+    pub fn new(id: u64, operations: u64, service: Service, leases: bool) -> Self {
         Client {
             id,
+            service,
             session: None,
             sequence: 0,
             leases,
@@ -71,6 +80,7 @@ impl Client {
             tries: 0,
             attempts: 0,
             history: Vec::new(),
+            said: Vec::new(),
         }
     }
 
@@ -79,6 +89,10 @@ impl Client {
         let wish = match self.session {
             _ if self.left == 0 => return false,
             None => Wish::Open,
+            Some(_) if self.service == Service::Chat => {
+                self.sequence += 1;
+                Wish::Say(Speech::new(self.id, self.sequence, random.below(1 << 16)))
+            }
             Some(_) if random.below(4) == 0 => match random.below(2) {
                 0 if self.leases => Wish::Read(ReadLevel::Lease),
                 _ => Wish::Read(ReadLevel::Linearizable),
@@ -95,14 +109,19 @@ impl Client {
 
     /// The batch that asks for it; `None` for a read.
     pub fn batch(&self, node: NodeId, incarnation: u64) -> Option<Bytes> {
-        let operation = match self.present?.wish {
-            Wish::Open => Operation::Open,
-            Wish::Add(by) => Operation::Run {
+        let command = match self.present?.wish {
+            Wish::Open => None,
+            Wish::Add(by) => Some(by),
+            Wish::Say(speech) => Some(speech.command()),
+            Wish::Read(_) => return None,
+        };
+        let operation = match command {
+            None => Operation::Open,
+            Some(command) => Operation::Run {
                 session: self.session?,
                 sequence: self.sequence,
-                command: postcard::to_stdvec(&by).ok()?.into(),
+                command: postcard::to_stdvec(&command).ok()?.into(),
             },
-            Wish::Read(_) => return None,
         };
         let commands = Commands {
             origin: Origin { node, incarnation, number: self.ticket() },
@@ -129,8 +148,21 @@ impl Client {
             Wish::Open => return self.session = Some(SessionId(value)),
             Wish::Add(by) => Action::Increment { by, became: Some(value) },
             Wish::Read(_) => Action::Read(value),
+            Wish::Say(speech) => {
+                self.left -= 1;
+                return self.heard(now, invoked, speech, value);
+            }
         };
         self.left -= 1;
         self.history.push(Call { invoked: invoked.0, answered: Some(now.0), action });
+    }
+
+    /// What it said has got its numbers.
+    fn heard(&mut self, now: Time, invoked: Time, speech: Speech, first: u64) {
+        for (value, position) in speech.lines().zip(first..) {
+            let action = positions::Action::Append { value, position: Some(position) };
+            let call = positions::Call { invoked: invoked.0, answered: Some(now.0), action };
+            self.said.push((speech.room(), call));
+        }
     }
 }

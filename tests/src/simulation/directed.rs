@@ -9,10 +9,11 @@ use std::time::Duration;
 use paxos_core::membership::MembershipError;
 use paxos_core::{Envelope, Membership, NodeId, Random, ReadLevel, Replica, Time};
 
-use super::client::{Client, Present, Sum, Wish};
+use super::client::{Client, Present, Wish};
 use super::events::Event;
 use super::plan::{Faults, Plan, Settings};
 use super::plant::Sound;
+use super::services::Services;
 use super::world::{PROGRESS_WITHIN, Report, World};
 
 /// The name under which the world keeps the cuts of a story.
@@ -354,7 +355,7 @@ impl Cluster {
         self.replica(node).sessions()
     }
 
-    fn replica(&self, node: u64) -> &Replica<Sum> {
+    fn replica(&self, node: u64) -> &Replica<Services> {
         let running = self.world.running.get(&NodeId(node));
         &running.expect("who is asked runs").replica
     }

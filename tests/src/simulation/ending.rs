@@ -1,5 +1,6 @@
 //! What is measured on the way, and when and how a run ends.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::plan::SnapshotSettings;
 use super::world::{Report, World};
 use crate::checkers::counter_history;
 use crate::checkers::memory::{self, Limits};
+use crate::checkers::positions;
 
 impl World<'_> {
     pub(super) fn measure(&self) -> Result<(), String> {
@@ -34,6 +36,7 @@ impl World<'_> {
         let first = nexts.next();
         self.clients.iter().all(|client| client.left == 0)
             && self.hosts.values().all(there)
+            && self.is_heard()
             && nexts.all(|next| Some(next) == first)
             && (!self.plan.alarms || self.running.values().all(is_idle))
     }
@@ -48,6 +51,20 @@ impl World<'_> {
         let nodes: Vec<_> = self.running.iter().map(node).collect();
         let left = self.clients.iter().fold(0u64, |sum, client| sum.saturating_add(client.left));
         format!("{left} operations left; {}", nodes.join(", "))
+    }
+
+    /// Holds what clients were told of their messages against each other and against what followers
+    /// heard; answers how many messages that were.
+    fn check_said(&self) -> Result<usize, String> {
+        let mut rooms: BTreeMap<u64, Vec<positions::Call>> = BTreeMap::new();
+        for (room, call) in self.clients.iter().flat_map(|client| &client.said) {
+            rooms.entry(*room).or_default().push(*call);
+            if let positions::Action::Append { value, position: Some(position) } = call.action {
+                self.checked.acknowledged(*room, position, &value.to_string())?;
+            }
+        }
+        rooms.values().try_for_each(|calls| positions::check(calls))?;
+        Ok(rooms.values().map(Vec::len).sum())
     }
 
     pub(super) fn finish(&mut self) -> Result<Report, String> {
@@ -68,6 +85,7 @@ impl World<'_> {
         let history: Vec<_> =
             self.clients.iter().flat_map(|client| client.history.iter().copied()).collect();
         counter_history::check(&history)?;
+        let said = self.check_said()?;
         let missing = self.faults.missing(&self.plan);
         if !missing.is_empty() {
             return Err(format!("faults: planned and never happened: {}", missing.join(", ")));
@@ -77,7 +95,10 @@ impl World<'_> {
             hash: self.hash.finish(),
             nodes: self.plan.membership.members.len(),
             slots: self.agreement.chosen(),
-            answered: history.len(),
+            answered: history.len() + said,
+            heard: self.checked.said(),
+            moved: self.moved,
+            lagged: self.lagged,
             faults: self.faults.clone(),
             leaders: self.leaders.len(),
             by_lease: self.by_lease,

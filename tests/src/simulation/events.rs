@@ -30,6 +30,8 @@ pub(super) enum Event {
     Begin(usize),
     /// A client has waited long enough for an attempt.
     Impatient(usize, u64),
+    /// A follower looks what there is for it.
+    Listen(usize),
     /// Faults end.
     Heal,
 }

@@ -12,10 +12,10 @@ use paxos_core::{
     Status, Time, Value,
 };
 
-use super::client::Sum;
 use super::clock::Clock;
 use super::plan::Plan;
 use super::plant::{Actor, Plant};
+use super::services::Services;
 
 /// The cluster that every simulated disk belongs to.
 pub const CLUSTER: ClusterId = ClusterId(7);
@@ -123,7 +123,7 @@ pub struct Running {
     elector: Elector<HeartbeatPolicy>,
     archive: Option<Archive>,
     /// The service.
-    pub replica: Replica<Sum>,
+    pub replica: Replica<Services>,
     /// What is in no snapshot yet.
     pub backlog: Backlog,
     /// What the next snapshot is being made of.
@@ -134,7 +134,7 @@ pub struct Running {
     pub fetching: Option<Slot>,
     /// States that came as snapshots, by the first slot that they do not cover, and wait until the
     /// learner goes on from them.
-    pub restored: BTreeMap<Slot, Replica<Sum>>,
+    pub restored: BTreeMap<Slot, Replica<Services>>,
     log: Log,
     queue: VecDeque<Persist>,
     writing: Vec<Persist>,

@@ -11,11 +11,15 @@ use paxos_core::{
     Membership, NodeId, ProposerOptions, Quorums, Random, SessionLimits,
 };
 
+use super::services::Service;
+
 /// One run, drawn from a seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Who takes part, with which quorums and window.
     pub membership: Membership,
+    /// What the clients use: the counter, unless somebody says otherwise.
+    pub service: Service,
     /// Clients, each with one operation outstanding.
     pub clients: u64,
     /// Operations of each client.
@@ -221,6 +225,7 @@ impl Plan {
         let operations = 60 + random.below(80);
         let think = faults_for * (1 + random.below(50)) as u32 / (20 * operations as u32);
         Plan {
+            service: Service::default(),
             clients: 3 + random.below(6),
             operations,
             think,
@@ -250,6 +255,11 @@ impl Plan {
         let most = |rate: u64| rate.max(30);
         let (loss, duplication) = (most(plan.loss), most(plan.duplication));
         Plan { loss, duplication, reordering: most(plan.reordering), ..plan }
+    }
+
+    /// The same plan with clients of this service.
+    pub fn serving(self, service: Service) -> Self {
+        Plan { service, ..self }
     }
 
     /// The same plan with disks that take seconds to sync, and nothing else to suffer.

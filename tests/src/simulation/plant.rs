@@ -9,7 +9,7 @@ use paxos_core::{
     NodeId, Proposer, Recovered, Replica, Role, RoleKind, Slot, Status, Time, Value,
 };
 
-use super::client::Sum;
+use super::services::Services;
 
 /// A bug, planted. Every method does what is right unless it is overridden.
 pub trait Plant {
@@ -43,7 +43,7 @@ pub trait Plant {
     fn apply(
         &mut self,
         _: NodeId,
-        replica: &mut Replica<Sum>,
+        replica: &mut Replica<Services>,
         slot: Slot,
         value: &Value,
     ) -> Applied {

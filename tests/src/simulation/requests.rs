@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use paxos_core::{Envelope, Message, NodeId, Proposal, ReadLevel, Slot};
+use paxos_core::{Envelope, Message, NodeId, Proposal, ReadLevel, Slot, StateMachine};
 
 use super::client::{Client, Wish};
 use super::events::Event;
@@ -38,7 +38,7 @@ impl World<'_> {
     pub(super) fn answer_reads(&mut self, node: NodeId) {
         let Some(running) = self.running.get(&node) else { return };
         let applied = running.replica.applied();
-        let value = running.replica.machine().0;
+        let value = running.replica.machine().query(());
         let (first, last) = ((node, Slot(0)), (node, applied.next()));
         let ready: Vec<_> = self.waiting_reads.range(first..=last).map(|(key, _)| *key).collect();
         for key in ready {

@@ -140,6 +140,7 @@ impl World<'_> {
         self.restored += 1;
         running.backlog.restored();
         self.tell_due(node);
+        self.leap_followers(node);
         self.answer_reads(node);
         Ok(())
     }

@@ -15,12 +15,14 @@ use super::client::Client;
 use super::clock::Clock;
 use super::directed::Conditions;
 use super::events::{Event, Events};
+use super::followers::Follower;
 use super::leases;
 use super::network::Cuts;
 use super::node::{Host, Running};
 use super::plan::{Faults, Plan};
 use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
+use crate::checkers::followers::Followers;
 use crate::checkers::leadership::Leadership;
 use crate::checkers::leases::Leases;
 use crate::checkers::memory;
@@ -45,6 +47,12 @@ pub struct Report {
     pub leaders: usize,
     /// Reads that a lease made certain.
     pub by_lease: u64,
+    /// Messages of a chat that followers heard,
+    pub heard: usize,
+    /// how often one of them went to another node,
+    pub moved: u64,
+    /// and how often one was told that it has missed some.
+    pub lagged: u64,
     /// Snapshots that nodes made.
     pub snapshots: u64,
     /// Snapshots that nodes took from others and went on from.
@@ -141,6 +149,12 @@ pub(super) struct World<'a> {
     pub(super) resumed: u64,
     pub(super) replication: Replication,
     pub(super) snapshots: Snapshots,
+    pub(super) followers: Vec<Follower>,
+    /// What they heard.
+    pub(super) checked: Followers,
+    /// How often one went to another node, and how often one was told that it has missed some.
+    pub(super) moved: u64,
+    pub(super) lagged: u64,
     pub(super) faults: Faults,
     pub(super) leaders: BTreeSet<paxos_core::Ballot>,
     /// What a story does beside; see [`super::directed`].
@@ -170,7 +184,8 @@ impl<'a> World<'a> {
             hosts.insert(*node, Host::new(*node, member.role, &plan, clock));
         }
         let agreement = Agreement::new(genesis.clone());
-        let client = |id| Client::new(id, plan.operations, plan.leases_hold());
+        let leases = plan.leases_hold();
+        let client = |id| Client::new(id, plan.operations, plan.service, leases);
         let clients = (0..plan.clients).map(client).collect();
         World {
             now: Time(0),
@@ -195,6 +210,10 @@ impl<'a> World<'a> {
             certified: BTreeMap::new(),
             replication: Replication::default(),
             snapshots: Snapshots::new(plan.membership.clone()),
+            followers: Vec::new(),
+            checked: Followers::default(),
+            moved: 0,
+            lagged: 0,
             faults: Faults::default(),
             leaders: BTreeSet::new(),
             conditions: Conditions::default(),
@@ -211,6 +230,7 @@ impl<'a> World<'a> {
         let nodes: Vec<_> = self.hosts.keys().copied().collect();
         nodes.iter().for_each(|node| self.at(Duration::ZERO, Event::Restart(*node)));
         (0..self.clients.len()).for_each(|id| self.at(Duration::ZERO, Event::Begin(id)));
+        self.begin_following();
         self.at(self.plan.faults_for, Event::Heal);
         let troubles: Vec<_> = self.plan.troubles.keys().copied().collect();
         troubles.into_iter().for_each(|trouble| self.plan_trouble(trouble));
@@ -322,6 +342,7 @@ impl<'a> World<'a> {
                 }
                 Ok(())
             }
+            Event::Listen(id) => self.listen(id),
             Event::Heal => self.heal(),
         }
     }
@@ -535,7 +556,7 @@ impl<'a> World<'a> {
         self.agreement.applied(node, slot, value)?;
         self.replication.applies(node, slot, value)?;
         let Some(running) = self.running.get_mut(&node) else { return Ok(()) };
-        let Applied { origin, outcomes, events: _ } =
+        let Applied { origin, outcomes, events } =
             self.plant.apply(node, &mut running.replica, slot, value);
         running.backlog.add(slot, value, running.replica.configurations());
         let due = running.is_snapshot_due();
@@ -546,6 +567,7 @@ impl<'a> World<'a> {
             self.plan_snapshot(node);
         }
         self.tell_due(node);
+        self.tell_followers(node, slot, &events);
         self.answer_reads(node);
         let (Some(origin), [outcome]) = (origin, outcomes.as_slice()) else { return Ok(()) };
         let (id, _) = Client::of_ticket(origin.number);

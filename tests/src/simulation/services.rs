@@ -1,0 +1,176 @@
+//! What a simulated cluster serves: a counter and a chat in one state machine. The clients of a run
+//! use one of them, so that plans, troubles and planted bugs are the same for both.
+
+use chat::machine::{Answer, Query, Said, topic};
+use chat::{Chat, Happening, Line, Message, Page, Span};
+use paxos_core::{Context, Event, RestoreError, StateMachine};
+use serde::{Deserialize, Serialize};
+
+/// Which of the services the clients of a run use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Service {
+    /// The counter.
+    #[default]
+    Counter,
+    /// The chat, with followers.
+    Chat,
+}
+
+/// From here on a command is not what a counter adds, but what is said.
+const SAY: u64 = 1 << 63;
+
+/// The rooms that clients of a chat speak in.
+pub const ROOMS: u64 = 3;
+
+/// A command says so many messages at most.
+const LINES_MAX: u64 = 3;
+
+/// Stands before a state that a chat is part of: no counter gets so far.
+const WITH_CHAT: u64 = u64::MAX;
+
+/// The state.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Services {
+    sum: u64,
+    chat: Chat,
+}
+
+/// Something that a client says, as a command of [`Services`]: no two say the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speech(u64);
+
+impl Speech {
+    /// What a client says as its so manieth command.
+    pub fn new(client: u64, sequence: u64, chance: u64) -> Speech {
+        let (room, lines) = (chance % ROOMS, chance / ROOMS % LINES_MAX);
+        Speech(SAY | (client & 0xffff) << 40 | (sequence & 0xffff_ffff) << 8 | lines << 4 | room)
+    }
+
+    /// The command.
+    pub fn command(self) -> u64 {
+        self.0
+    }
+
+    /// The room.
+    pub fn room(self) -> u64 {
+        self.0 & 0xf
+    }
+
+    /// What is said there: each line a number that stands for nothing else.
+    pub fn lines(self) -> impl Iterator<Item = u64> {
+        (0..=(self.0 >> 4 & 0xf)).map(move |line| self.0 & !0xff | line)
+    }
+}
+
+/// The name of a room.
+pub fn room_name(room: u64) -> String {
+    format!("room-{room}")
+}
+
+impl StateMachine for Services {
+    type Command = u64;
+    type Reply = u64;
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, context: &mut Context<'_>, command: u64) -> u64 {
+        if command < SAY {
+            self.sum += command;
+            return self.sum;
+        }
+        let speech = Speech(command);
+        let line = |number: u64| Line { said_at: 0, text: number.to_string() };
+        let (room, lines) = (room_name(speech.room()), speech.lines().map(line).collect());
+        match self.chat.apply(context, chat::Command::Say { room, lines }) {
+            Ok(Said { first, .. }) => first,
+            // The first id is 1.
+            Err(_) => 0,
+        }
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.sum
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let encoded = match self.chat == Chat::default() {
+            true => postcard::to_stdvec(&self.sum),
+            false => postcard::to_stdvec(&(WITH_CHAT, self)),
+        };
+        encoded.expect("plain data always encodes")
+    }
+
+    fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
+        let wrong = |error: postcard::Error| RestoreError(error.to_string());
+        let (sum, rest) = postcard::take_from_bytes::<u64>(snapshot).map_err(wrong)?;
+        match sum {
+            WITH_CHAT => postcard::from_bytes(rest).map_err(wrong),
+            sum => Ok(Services { sum, chat: Chat::default() }),
+        }
+    }
+}
+
+impl Services {
+    /// Messages of a room.
+    pub fn page(&self, room: u64, (span, limit): (Span, u64)) -> Page {
+        match self.chat.query(Query::History { room: room_name(room), span, limit }) {
+            Answer::History(page) => page,
+            _ => Page { first: 1, last: 0, messages: Vec::new() },
+        }
+    }
+
+    /// The id of the newest message of a room.
+    pub fn last(&self, room: u64) -> u64 {
+        self.page(room, (Span::Before(u64::MAX), 0)).last
+    }
+
+    /// What was said in a room, of what a slot has told.
+    pub fn told(room: u64, events: &[Event]) -> Vec<Message> {
+        let topic = topic(&room_name(room));
+        let here = events.iter().filter(|event| event.topic == topic);
+        here.filter_map(|event| match postcard::from_bytes(&event.bytes).ok()? {
+            Happening::Said(message) => Some(message),
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paxos_core::{SessionId, Slot, Time};
+    use std::collections::BTreeSet;
+
+    fn apply(services: &mut Services, command: u64) -> u64 {
+        let mut events = Vec::new();
+        let mut context = Context::new(Slot(1), Time(0), SessionId(1), "client/1", &mut events);
+        services.apply(&mut context, command)
+    }
+
+    #[test]
+    fn one_counts_as_alone_and_the_other_speaks() {
+        let mut services = Services::default();
+        assert_eq!(apply(&mut services, 7), 7);
+        assert_eq!(services.snapshot(), postcard::to_stdvec(&7u64).unwrap());
+        assert_eq!(Services::restore(&services.snapshot()).unwrap(), services);
+        let speech = Speech::new(3, 9, 5);
+        assert_eq!((speech.room(), speech.lines().count()), (2, 2));
+        assert_eq!(apply(&mut services, speech.command()), 1);
+        assert_eq!(apply(&mut services, speech.command()), 3);
+        assert_eq!((services.last(2), services.last(0)), (4, 0));
+        let all = services.page(2, (Span::After(0), 9)).messages;
+        let texts: BTreeSet<_> = all.into_iter().map(|message| message.text).collect();
+        assert_eq!(texts, speech.lines().map(|line| line.to_string()).collect());
+        assert_eq!(Services::restore(&services.snapshot()).unwrap(), services);
+    }
+
+    #[test]
+    fn no_two_speeches_have_a_line_in_common() {
+        let mut lines = BTreeSet::new();
+        for (client, sequence) in [(0, 1), (0, 2), (1, 1), (1, 2), (8, 300)] {
+            for line in Speech::new(client, sequence, 8).lines() {
+                assert!(lines.insert(line) && line >= SAY);
+            }
+        }
+    }
+}
