@@ -5,10 +5,13 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use paxos_actors::Preset;
 use paxos_app::exit::Exit;
 use paxos_app::operations::Operation;
 use paxos_app::output::Output;
 use paxos_app::{app, logging};
+use paxos_core::batch::COMMAND_MAX;
+use paxos_net::settings::Batching;
 
 use chat::Chat;
 
@@ -66,10 +69,17 @@ impl Line {
             Command::History(history) => history.run(output),
             Command::Rooms(rooms) => rooms.run(output),
             Command::Verify(verify) => verify.run(output),
+            Command::Operation(Operation::Init(init)) => init.run_as(preset(), output),
             Command::Operation(operation) => operation.run::<Chat, Line>(output),
             Command::Demo(demo) => demo.run(output),
         }
     }
+}
+
+/// Throughput first: few batches on their way, and so many messages in each.
+fn preset() -> Preset {
+    let batching = Batching { batches_in_flight: 4, batch_bytes: COMMAND_MAX as u64 };
+    Preset { batching, ..Preset::default() }
 }
 
 #[cfg(test)]
