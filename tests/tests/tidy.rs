@@ -137,8 +137,12 @@ fn no_library_knows_an_app() {
     assert!(apps.iter().any(|name| name == "counter"), "{apps:?}");
     for (name, _) in FLOORS {
         let crate_folder = root().join(name);
-        let found = offences(&rust_files(&crate_folder), |line| {
-            apps.iter().any(|app| {
+        let sources = rust_files(&crate_folder);
+        // A library may have a lock of its own, and what it calls so is no app.
+        let own = |app: &str| sources.iter().any(|path| path.file_stem() == Some(app.as_ref()));
+        let others: Vec<_> = apps.iter().filter(|app| !own(app)).collect();
+        let found = offences(&sources, |line| {
+            others.iter().any(|app| {
                 line.contains(&format!("use {app}::")) || line.contains(&format!("\"{app}\""))
             })
         });

@@ -13,7 +13,9 @@ const APP: &str = "{app}";
 
 /// Parses the command line and runs what it says. Errors go to stderr under the app's name, and
 /// become the exit code that [`Exit::of`] has for them.
-pub fn run<C: Parser + CommandFactory>(run: impl FnOnce(C) -> anyhow::Result<Exit>) -> ExitCode {
+pub fn run<C: Parser + CommandFactory, E: Into<ExitCode>>(
+    run: impl FnOnce(C) -> anyhow::Result<E>,
+) -> ExitCode {
     let read = command::<C>().try_get_matches().and_then(|found| C::from_arg_matches(&found));
     let line = match read {
         Ok(line) => line,
@@ -23,15 +25,14 @@ pub fn run<C: Parser + CommandFactory>(run: impl FnOnce(C) -> anyhow::Result<Exi
             return exit.into();
         }
     };
-    let exit = run(line).unwrap_or_else(|error| {
+    run(line).map(Into::into).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         // Who reads the results has read enough: nothing to tell.
         if exit != Exit::ClosedPipe {
             writeln!(io::stderr(), "{}: {error:#}", C::command().get_name()).ok();
         }
-        exit
-    });
-    exit.into()
+        exit.into()
+    })
 }
 
 /// The command line `C` with its own name in its examples, and in those of the commands that it

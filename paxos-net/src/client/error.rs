@@ -77,6 +77,18 @@ impl ClientError {
             ClientError::Unknown { .. } | ClientError::Undecodable(_) | ClientError::Doubtful(_)
         )
     }
+
+    /// Whether it may be otherwise in a moment, so that the same can be tried again.
+    pub fn may_pass(&self) -> bool {
+        !matches!(
+            self,
+            ClientError::Certificate(_)
+                | ClientError::Configuration(_)
+                | ClientError::Undecodable(_)
+                | ClientError::TooLarge { .. }
+                | ClientError::Closed
+        )
+    }
 }
 
 impl From<Refused> for ClientError {

@@ -32,7 +32,15 @@ pub const COUNTER: &str = "counter";
 pub fn app(name: &str) -> PathBuf {
     static PROGRAMS: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut programs = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
-    programs.entry(name.to_owned()).or_insert_with(|| build(name)).clone()
+    programs.entry(name.to_owned()).or_insert_with(|| build(name, ["--bin", name])).clone()
+}
+
+/// The path of an example of an app, built in the same way.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn example(app: &str, name: &str) -> PathBuf {
+    build(app, ["--example", name])
 }
 
 /// The path of the counter.
@@ -48,7 +56,7 @@ struct Message {
     executable: Option<PathBuf>,
 }
 
-fn build(program: &str) -> PathBuf {
+fn build(package: &str, what: [&str; 2]) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
     // <target folder>/<profile>/deps/<test>
     let built = test.ancestors().nth(2).expect("a test lies in a target folder");
@@ -60,7 +68,9 @@ fn build(program: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .args(["build", "--quiet", "--message-format=json-render-diagnostics"])
-        .args(["--package", program, "--bin", program, "--profile", profile, "--target-dir"])
+        .args(["--package", package, "--profile", profile])
+        .args(what)
+        .arg("--target-dir")
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stderr(Stdio::inherit());
@@ -71,7 +81,7 @@ fn build(program: &str) -> PathBuf {
         }
     }
     let output = cargo.output().expect("cargo runs, since it runs this");
-    assert!(output.status.success(), "{program} was not built: {}", output.status);
+    assert!(output.status.success(), "{what:?} was not built: {}", output.status);
     let messages = String::from_utf8_lossy(&output.stdout);
     let mut paths = messages.lines().filter_map(|line| {
         serde_json::from_str::<Message>(line).ok().and_then(|message| message.executable)

@@ -130,6 +130,16 @@ impl Cluster {
         Cluster::started_as(Form::Together)
     }
 
+    /// A cluster of three of an app whose nodes are ready.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn started_of(app: &'static str) -> Cluster {
+        let mut cluster = Cluster::made_of(app);
+        cluster.start_all();
+        cluster
+    }
+
     /// A cluster of this form whose nodes are ready.
     ///
     /// # Panics

@@ -1,0 +1,235 @@
+//! Locks as a program takes them.
+//!
+//! ```no_run
+//! # async fn example(client: paxos_net::client::Client) -> anyhow::Result<()> {
+//! use lock::{AcquireOptions, LockClient};
+//!
+//! let locks = LockClient::new(client);
+//! let guard = locks.acquire("nightly", AcquireOptions::default()).await?;
+//! tokio::select! {
+//!     () = work(guard.token()) => guard.release().await?,
+//!     loss = guard.lost() => anyhow::bail!("{loss}"),
+//! }
+//! # Ok(()) }
+//! # async fn work(_: lock::Token) {}
+//! ```
+//!
+//! A guard that is lost says so before anybody else can get the lock, as long as this program runs.
+//! One that was stopped, or whose machine was, finds out late: whatever the lock protects must
+//! refuse the token then.
+
+mod guard;
+mod open;
+
+use std::time::Duration;
+
+use paxos_actors::clock::Clock;
+use paxos_core::Time;
+use paxos_net::client::{Client, ClientError, Read};
+use paxos_net::protocol::Consistency;
+use thiserror::Error;
+use tokio::time::{sleep, timeout};
+
+use crate::machine::{Answer, Command, Done, LockService, Query, Standing};
+use crate::refusal::Refusal;
+use crate::terms::{LockSession, Terms, Token};
+
+pub use self::guard::{Guard, Loss};
+pub use self::open::Open;
+
+/// After a failure that time may mend, before the next attempt.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who waits asks again after so long.
+const CALLED: Duration = Duration::from_millis(20);
+
+/// How a lock is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AcquireOptions {
+    /// How long the session lives without a sign of life.
+    pub terms: Terms,
+    /// What to do if somebody has it.
+    pub wait: Wait,
+}
+
+/// What to do if somebody has the lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// Queue until it is this one's turn.
+    #[default]
+    Forever,
+    /// Queue for so long.
+    For(Duration),
+    /// Nothing.
+    No,
+}
+
+/// Why there is no lock.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AcquireError {
+    /// Somebody has it, and the wait is over or was not wanted.
+    #[error("{0} is held by another: not acquired")]
+    NotAcquired(String),
+    /// The service refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The service did not answer, or not in time.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// A client of the lock service. Clones share its connections.
+#[derive(Clone)]
+pub struct LockClient {
+    client: Client,
+    clock: Clock,
+}
+
+impl LockClient {
+    /// A client on top of one of the cluster.
+    pub fn new(client: Client) -> Self {
+        LockClient { client, clock: Clock::Machine }
+    }
+
+    /// Acquires a lock and keeps it alive until the guard is released, dropped or lost.
+    ///
+    /// # Errors
+    /// [`AcquireError`]. If the future is dropped, whoever waits leaves the queue, if that can
+    /// still be said; otherwise when the session expires.
+    pub async fn acquire(
+        &self,
+        name: &str,
+        options: AcquireOptions,
+    ) -> Result<Guard, AcquireError> {
+        let (open, token, sent) = self.take(name, options).await?;
+        Ok(Guard::keep(open, name, token, sent))
+    }
+
+    /// Acquires a lock in a session that nobody renews; answers with it the token, and when its
+    /// last sign of life was sent.
+    ///
+    /// # Errors
+    /// [`AcquireError`].
+    pub async fn take(
+        &self,
+        name: &str,
+        options: AcquireOptions,
+    ) -> Result<(Open, Token, Time), AcquireError> {
+        let open = self.open(options.terms).await?;
+        match self.turn(&open, name, options.wait).await {
+            Ok((token, sent)) => Ok((open, token, sent)),
+            Err(error) => {
+                // It would end by itself, and nobody can help it.
+                open.close().await.ok();
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until a session has a lock; answers its token, and when the last sign of life was
+    /// sent. Whoever drops the future leaves the session in the queue.
+    ///
+    /// # Errors
+    /// [`AcquireError`].
+    pub async fn turn(
+        &self,
+        open: &Open,
+        name: &str,
+        wait: Wait,
+    ) -> Result<(Token, Time), AcquireError> {
+        let turn = self.ask_for(open, name, wait != Wait::No);
+        let taken = match wait {
+            Wait::For(time) => timeout(time, turn).await.unwrap_or(Ok(None)),
+            Wait::Forever | Wait::No => turn.await,
+        };
+        taken?.ok_or_else(|| AcquireError::NotAcquired(name.to_owned()))
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// [`AcquireError`].
+    pub async fn open(&self, terms: Terms) -> Result<Open, AcquireError> {
+        match self.run(&Command::Open { terms }).await? {
+            Done::Opened(session) => Ok(Open::new(self.clone(), session, terms)),
+            _ => Err(unexpected().into()),
+        }
+    }
+
+    /// Gives a sign of life of a session.
+    ///
+    /// # Errors
+    /// [`AcquireError`]; above all that the session has expired.
+    pub async fn renew(&self, session: LockSession) -> Result<(), AcquireError> {
+        self.run(&Command::Renew { session }).await.map(drop)
+    }
+
+    /// Ends a session, and with it whatever it holds.
+    ///
+    /// # Errors
+    /// [`AcquireError`]; above all that the session has expired.
+    pub async fn close(&self, session: LockSession) -> Result<(), AcquireError> {
+        self.run(&Command::Close { session }).await.map(drop)
+    }
+
+    /// Runs a command of the service.
+    ///
+    /// # Errors
+    /// [`AcquireError`].
+    pub async fn run(&self, command: &Command) -> Result<Done, AcquireError> {
+        Ok(self.client.execute_as::<LockService>(command).await??)
+    }
+
+    /// Asks the service.
+    ///
+    /// # Errors
+    /// Those of the client.
+    pub async fn ask(
+        &self,
+        query: &Query,
+        consistency: Consistency,
+    ) -> Result<Read<Answer>, ClientError> {
+        self.client.read_as::<LockService>(query, consistency).await
+    }
+
+    /// The client below.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Asks for the lock until this session has it; `None`: somebody has it, and this one does not
+    /// wait.
+    async fn ask_for(
+        &self,
+        open: &Open,
+        name: &str,
+        waits: bool,
+    ) -> Result<Option<(Token, Time)>, AcquireError> {
+        let session = open.session();
+        let command = Command::Acquire { session, name: name.to_owned(), waits };
+        loop {
+            let sent = self.clock.now();
+            match self.run(&command).await {
+                Ok(Done::Standing(Standing::Held(token))) => return Ok(Some((token, sent))),
+                Ok(Done::Standing(Standing::Taken)) => return Ok(None),
+                Ok(Done::Standing(Standing::Waiting(_))) => self.await_call(open).await,
+                Ok(_) => return Err(unexpected().into()),
+                // The next attempt asks for the same again, in the same session.
+                Err(AcquireError::Client(error)) if waits && error.may_pass() => {
+                    sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until something may have changed for a session that waits, or it is time for the next
+    /// sign of life.
+    async fn await_call(&self, open: &Open) {
+        sleep(CALLED.min(open.terms().ttl / 3)).await;
+    }
+}
+
+fn unexpected() -> ClientError {
+    ClientError::Undecodable("an answer to another question".to_owned())
+}

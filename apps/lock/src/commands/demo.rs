@@ -1,0 +1,141 @@
+//! `demo`: a cluster that loses its leader, and a lock that nobody holds twice.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::Args;
+use paxos_app::app::block_on;
+use paxos_app::exit::{Exit, Fault};
+use paxos_app::output::Output;
+use paxos_app::signals::unless_stopped;
+use paxos_app::stage::Stage;
+use serde::Serialize;
+
+use lock::{AcquireOptions, Terms, Wait};
+
+use crate::commands::contenders::{Contenders, Tally};
+
+const CLIENTS: usize = 8;
+const LOCK: &str = "demo";
+
+/// Fewer grants show nothing,
+const GRANTS_MIN: u64 = 100;
+/// nor do fewer after the change of leader.
+const AFTER_MIN: u64 = 30;
+/// One call of a client.
+const CALL: Duration = Duration::from_secs(2);
+
+const EXAMPLES: &str = "\
+Examples:
+  lock demo
+  lock demo -o json    (the verdict alone)
+  TMPDIR=/var/tmp lock demo";
+
+/// Show a lock that is never held twice while the leader of its cluster is killed
+///
+/// Starts three processes in a temporary folder, lets clients contend for one lock, kills the
+/// leader with SIGKILL and brings it back. Exit 1 if two held the lock at once, if tokens did not
+/// rise, or if a holder lost it.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Demo {}
+
+/// The last line.
+#[derive(Serialize)]
+struct Verdict {
+    grants: u64,
+    overlaps: u64,
+    tokens_rising: bool,
+    lost: u64,
+}
+
+impl Demo {
+    /// Shows it.
+    ///
+    /// # Errors
+    /// Whatever kept it from its end; or what is wrong with it.
+    pub fn run(&self, output: &Output) -> anyhow::Result<Exit> {
+        block_on(unless_stopped(show(output)))
+    }
+}
+
+async fn show(output: &Output) -> anyhow::Result<Exit> {
+    let mut stage = Stage::set(output).await?;
+    let mut config = stage.children.client_config()?;
+    config.timeout = CALL;
+    let options = AcquireOptions { terms: Terms::default(), wait: Wait::Forever };
+    let contenders = Contenders::start(CLIENTS, &config, LOCK, options)?;
+    stage.timeline.tell(format_args!("{CLIENTS} clients contend for one lock"))?;
+    let count = || contenders.grants();
+    stage.work(count, GRANTS_MIN / 2, "grants").await?;
+    let fallen = stage.fell_leader().await?;
+    let leader = stage.await_leader(fallen).await?;
+    let before = count();
+    stage.await_progress(fallen, count, before, "grants").await?;
+    stage.work(count, before + GRANTS_MIN / 2, "grants").await?;
+    let after = count() - before;
+    stage.bring_back(fallen).await?;
+    let tally = contenders.stop().await?;
+    stage.timeline.tell("the clients stop")?;
+    stage.await_level().await?;
+    let verdict = Verdict::of(tally);
+    output.result(&verdict, &verdict)?;
+    let complaints = complaints(&tally, after, leader != fallen.node);
+    if complaints.is_empty() {
+        return Ok(Exit::Done);
+    }
+    Err(Fault::new(Exit::No, complaints.join("; ")).into())
+}
+
+impl Verdict {
+    fn of(tally: Tally) -> Verdict {
+        let Tally { grants, overlaps, fallen, lost } = tally;
+        Verdict { grants, overlaps, tokens_rising: fallen == 0, lost }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { grants, overlaps, tokens_rising, lost } = self;
+        let tokens = if *tokens_rising { "rising" } else { "NOT RISING" };
+        write!(f, "grants {grants}, overlaps {overlaps}, tokens {tokens}, lost {lost}")
+    }
+}
+
+/// What is wrong, in words.
+fn complaints(tally: &Tally, after: u64, changed: bool) -> Vec<String> {
+    let mut complaints = Vec::new();
+    if tally.overlaps + tally.fallen + tally.lost > 0 {
+        complaints.push("the lock did not keep what it promises".to_owned());
+    }
+    if tally.grants < GRANTS_MIN {
+        complaints.push(format!("fewer than {GRANTS_MIN} grants"));
+    }
+    if after < AFTER_MIN {
+        complaints.push(format!("only {after} grants after the change of leader"));
+    }
+    if !changed {
+        complaints.push("the leader did not change".to_owned());
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_that_shows_too_little_is_a_bad_one() {
+        let good = Tally { grants: 100, ..Tally::default() };
+        assert!(complaints(&good, 30, true).is_empty());
+        let last = Verdict::of(good).to_string();
+        assert_eq!(last, "grants 100, overlaps 0, tokens rising, lost 0");
+        assert_eq!(complaints(&Tally { grants: 99, ..good }, 30, true).len(), 1);
+        assert_eq!(complaints(&good, 29, true).len(), 1);
+        assert_eq!(complaints(&good, 30, false).len(), 1);
+        for bad in [Tally { overlaps: 1, ..good }, Tally { fallen: 1, ..good }] {
+            assert_eq!(complaints(&bad, 30, true).len(), 1);
+        }
+        assert_eq!(complaints(&Tally { lost: 1, ..good }, 30, true).len(), 1);
+    }
+}

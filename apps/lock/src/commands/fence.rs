@@ -1,0 +1,88 @@
+//! `fence`: whether a token is that of the grant in force.
+
+use clap::{Args, Subcommand};
+use paxos_app::app::block_on;
+use paxos_app::exit::Exit;
+use paxos_app::options::Common;
+use paxos_app::output::Output;
+use paxos_net::protocol::Consistency;
+use serde::Serialize;
+
+use lock::Token;
+
+use crate::commands::named::{locks, parse_name, show};
+
+const EXAMPLES: &str = "\
+Examples:
+  lock fence check nightly 33
+  lock fence check nightly 33 -o json
+  lock fence check \"$PAXOS_LOCK_NAME\" \"$PAXOS_LOCK_TOKEN\" || exit";
+
+/// Compare a token with the grant in force
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Fence {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Check(Check),
+}
+
+/// Say whether a token is current: exit 0, or 1 if it is not
+///
+/// It was current when it was read, and may not be any more when that is printed. What must never
+/// accept a stale writer keeps the highest token that it has seen, and refuses lower ones.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+struct Check {
+    /// The lock
+    #[arg(value_parser = parse_name)]
+    name: String,
+
+    /// The token
+    token: Token,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    name: &'a str,
+    token: Token,
+    current: bool,
+    last: Token,
+}
+
+impl Fence {
+    /// Compares.
+    ///
+    /// # Errors
+    /// Those of the client.
+    pub fn run(&self, output: &Output) -> anyhow::Result<Exit> {
+        let What::Check(check) = &self.what;
+        block_on(check.run(output))
+    }
+}
+
+impl Check {
+    async fn run(&self, output: &Output) -> anyhow::Result<Exit> {
+        let (name, token) = (self.name.as_str(), self.token);
+        let locks = locks(&self.common)?;
+        let lock = show(&locks, name, Consistency::Linearizable).await?.answer;
+        locks.client().close().await;
+        let (last, held) = (lock.last, lock.holder.map(|holder| holder.token));
+        let current = held == Some(token);
+        let words = match held {
+            _ if current => format!("{token} is current"),
+            _ if token > last => format!("{token} was never granted: the last token is {last}"),
+            Some(held) => format!("{token} is stale: {name} is held with token {held}"),
+            None => format!("{token} is stale: nobody holds {name}"),
+        };
+        output.result(words, &Checked { name, token, current, last })?;
+        Ok(if current { Exit::Done } else { Exit::No })
+    }
+}

@@ -1,0 +1,260 @@
+//! The lock service as its users meet it: its lines and exit codes, and that a command runs only as
+//! long as its lock is held.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use paxos_tests::processes::binary::example;
+use paxos_tests::processes::process::{command_of, runs};
+use paxos_tests::processes::told::told_by;
+use paxos_tests::processes::{Cluster, Process, until};
+use rustix::process::Signal;
+use serde_json::Value;
+
+const LOCK: &str = "lock";
+
+/// For commands that a slow machine may keep waiting.
+const PATIENCE: [&str; 2] = ["--timeout", "60s"];
+
+/// Starts `lock run` with a script of the shell, in the folder of the cluster.
+fn begin(cluster: &Cluster, options: &[&str], script: &str) -> Process {
+    let line = [&["run"], options, &PATIENCE, &["--", "sh", "-c", script]].concat();
+    let mut command = command_of(LOCK, line);
+    command.env("PAXOS_CLUSTER", cluster.file()).current_dir(cluster.folder());
+    Process::start(command)
+}
+
+/// Waits until a file has a text in it that ends in a line break, and reads it.
+fn text_of(cluster: &Cluster, name: &str) -> String {
+    let path = cluster.folder().join(name);
+    let text = until(&format!("{name} is written"), || {
+        fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'))
+    });
+    text.trim_end().to_owned()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn every_line_of_the_manual_answers_in_its_exact_form() {
+    let cluster = Cluster::started_of(LOCK);
+    let told = |line: &[&str]| cluster.told(&[line, &PATIENCE].concat());
+    let line = |line: &[&str]| told(line).ok().to_owned();
+    assert_eq!(line(&["list"]), "");
+    told(&["show", "x"]).failed(1);
+    assert_eq!(line(&["acquire", "x", "--ttl", "1h"]), "1 1");
+    let acquired = r#"{"v":1,"name":"y","token":1,"session":2}"#;
+    assert_eq!(line(&["acquire", "y", "--ttl", "1h", "-n", "-o", "json"]), acquired);
+    assert_eq!(line(&["renew", "--session", "1"]), "session 1 renewed");
+    let shown = json(&line(&["show", "x", "-o", "json"]));
+    assert_eq!((&shown["last"], &shown["holder"]["session"]), (&1.into(), &1.into()));
+    assert!(shown["holder"]["identity"].as_str().unwrap().contains("client"), "{shown}");
+    let listed = json(&line(&["list", "-o", "json"]));
+    assert_eq!(listed["locks"].as_array().unwrap().len(), 2);
+    assert!(line(&["list", "y"]).starts_with("y  token 1  "));
+    assert_eq!(line(&["queue", "x"]), "");
+    assert_eq!(line(&["fence", "check", "x", "1"]), "1 is current");
+    let checked = told(&["fence", "check", "x", "2", "-o", "json"]);
+    let never = "{\"v\":1,\"name\":\"x\",\"token\":2,\"current\":false,\"last\":1}\n";
+    assert_eq!((checked.code, checked.stdout.as_str()), (Some(1), never));
+    assert!(line(&["watch", "x", "--count", "1"]).starts_with("granted 1  session 1  "));
+    told(&["acquire", "x", "-n"]).failed_with(75, &["not acquired"]);
+    told(&["acquire", "x", "-w", "0.2"]).failed_with(75, &["not acquired"]);
+    assert_eq!(line(&["release", "--session", "1"]), "session 1 released");
+    told(&["renew", "--session", "1"]).failed_with(1, &["expired"]);
+    told(&["fence", "check", "x", "1"]).failed(1);
+    assert_eq!(line(&["watch", "x", "--from", "0", "--count", "1"]), "free    1");
+}
+
+#[test]
+fn bad_input_gets_a_clear_answer_and_the_cluster_goes_on() {
+    let cluster = Cluster::started_of(LOCK);
+    let told = |line: &[&str]| cluster.told(line);
+    let name = "x".repeat(201);
+    let cases: [(&[&str], &str); 14] = [
+        (&["acquire", "two words"], "no spaces"),
+        (&["acquire", ""], "1 to 200 bytes"),
+        (&["acquire", &name], "1 to 200 bytes"),
+        (&["acquire", "x", "--ttl", "1ms"], "ttl"),
+        (&["acquire", "x", "--ttl", "2s", "--grace", "2s"], "grace"),
+        (&["acquire", "x", "-w", "soon"], "soon"),
+        (&["acquire", "x", "-n", "-w", "1"], "cannot be used with"),
+        (&["renew"], "--session"),
+        (&["release", "--session", "-1"], "-1"),
+        (&["fence", "check", "x", "abc"], "abc"),
+        (&["show"], "NAME"),
+        (&["queue", "a b"], "no spaces"),
+        (&["watch", "x", "--from", "now"], "now"),
+        (&["run", "x"], "CMD"),
+    ];
+    for (line, words) in cases {
+        let told = told(line);
+        told.failed_with(64, &[words]);
+        assert_eq!(told.stdout, "", "{line:?}");
+    }
+    told(&["renew", "--session", "7"]).failed_with(1, &["session 7 has expired"]);
+    told(&["release", "--session", "7"]).failed_with(1, &["session 7 has expired"]);
+    assert_eq!(told(&["acquire", "x", "--ttl", "1h"]).ok(), "1 1");
+    let not_yours = ["session 1 is not yours"];
+    cluster.told_admin(&["renew", "--session", "1"]).failed_with(77, &not_yours);
+    cluster.told_admin(&["release", "--session", "1"]).failed_with(77, &not_yours);
+    told_by(LOCK, ["show", "x", "--cluster", "/nowhere/c.toml"]).failed_with(78, &["c.toml"]);
+    assert!(told(&["list"]).ok().starts_with("x  token 1"));
+}
+
+#[test]
+fn a_command_finds_its_token_and_its_status_is_kept() {
+    let cluster = Cluster::started_of(LOCK);
+    let script = "echo $PAXOS_LOCK_NAME $PAXOS_LOCK_TOKEN $PAXOS_LOCK_SESSION; exit 3";
+    let told = begin(&cluster, &["x"], script).told();
+    assert_eq!((told.code, told.stdout.as_str()), (Some(3), "x 1 1\n"), "{told:?}");
+    let told = begin(&cluster, &["x"], "kill -TERM $$").told();
+    assert_eq!(told.code, Some(143), "{told:?}");
+    let mut missing = command_of(LOCK, ["run", "x", "--", "there-is-no-such-command"]);
+    missing.env("PAXOS_CLUSTER", cluster.file());
+    let told = Process::start(missing).told();
+    told.failed_with(127, &["there-is-no-such-command"]);
+    // It was given back each time, not left to expire.
+    assert!(cluster.told(&["show", "x"]).stdout.contains("x is free; its last token is 3"));
+}
+
+#[test]
+fn who_does_not_get_the_lock_does_not_run() {
+    let cluster = Cluster::started_of(LOCK);
+    let mut holder = begin(&cluster, &["x"], "echo held; read line; exit 0");
+    holder.line_with("held");
+    for (options, code) in
+        [(vec!["x", "-n"], 75), (vec!["x", "-w", "0.2"], 75), (vec!["x", "-n", "-E", "9"], 9)]
+    {
+        let told = begin(&cluster, &options, "echo ran").told();
+        assert_eq!((told.code, told.stdout.as_str()), (Some(code), ""), "{told:?}");
+    }
+    // One that gives up while it waits leaves the queue.
+    let waiter = begin(&cluster, &["x"], "echo ran");
+    until("somebody waits", || (!cluster.told(&["queue", "x"]).stdout.is_empty()).then_some(()));
+    waiter.signal(Signal::INT);
+    let told = waiter.told();
+    assert_eq!((told.code, told.stdout.as_str()), (Some(130), ""), "{told:?}");
+    assert_eq!(cluster.told(&["queue", "x"]).ok(), "");
+    // A signal reaches the command, whose status it then is.
+    holder.signal(Signal::TERM);
+    assert_eq!(holder.told().code, Some(143));
+    assert_eq!(cluster.told(&["show", "x"]).code, Some(1));
+}
+
+#[test]
+fn the_queue_is_served_in_its_order() {
+    let cluster = Cluster::started_of(LOCK);
+    let mut holder = begin(&cluster, &["x"], "echo held; while [ ! -e go ]; do sleep 0.05; done");
+    holder.line_with("held");
+    let mut waiting = Vec::new();
+    for number in 1..=3usize {
+        let script = format!("echo {number} >> order");
+        waiting.push(begin(&cluster, &["x"], &script));
+        until("one more waits", || {
+            let queue = cluster.told(&["queue", "x"]).stdout;
+            (queue.lines().count() == number).then_some(())
+        });
+    }
+    fs::write(cluster.folder().join("go"), "").unwrap();
+    holder.told().ok();
+    for waiter in waiting {
+        waiter.told().ok();
+    }
+    assert_eq!(text_of(&cluster, "order"), "1\n2\n3");
+}
+
+#[test]
+fn a_lost_lock_stops_the_command_and_all_that_it_started() {
+    let mut cluster = Cluster::started_of(LOCK);
+    // Neither hears SIGTERM as it should; the grandchild is what is left of the group.
+    let script = "trap 'echo term > told' TERM; \
+                  sh -c 'trap : TERM; echo $$ > grandchild; while :; do sleep 0.1; done' & \
+                  echo $$ > child; while :; do sleep 0.1; done";
+    let holder = begin(&cluster, &["x", "--ttl", "4s", "--grace", "2s"], script);
+    let id = |name| text_of(&cluster, name).parse::<u32>().unwrap();
+    let (child, grandchild) = (id("child"), id("grandchild"));
+    cluster.kill_all();
+    let told = holder.told();
+    told.failed_with(76, &["the lock is lost", "no renewal was acknowledged"]);
+    assert_eq!(text_of(&cluster, "told"), "term");
+    for process in [child, grandchild] {
+        until("what the lock protected has stopped", || (!runs(process)).then_some(()));
+    }
+    // Nobody else can have had it meanwhile, and after a restart it is free in time.
+    cluster.start_all();
+    let told = begin(&cluster, &["x", "-w", "60"], "echo $PAXOS_LOCK_TOKEN").told();
+    assert_eq!(told.ok(), "2");
+}
+
+#[test]
+fn cli2_the_lock_of_a_client_that_was_killed_is_free_in_time_and_its_command_is_gone() {
+    let cluster = Cluster::started_of(LOCK);
+    let script = "echo $$ > child; while :; do sleep 0.1; done";
+    let holder = begin(&cluster, &["x", "--ttl", "2s"], script);
+    let child: u32 = text_of(&cluster, "child").parse().unwrap();
+    holder.kill();
+    until("the command is gone with its parent", || (!runs(child)).then_some(()));
+    let told = begin(&cluster, &["x", "-w", "60"], "echo $PAXOS_LOCK_TOKEN").told();
+    assert_eq!(told.ok(), "2");
+}
+
+#[test]
+fn what_a_command_leaves_behind_ends_before_the_lock_is_given_back() {
+    let cluster = Cluster::started_of(LOCK);
+    let script = "sh -c 'echo $$ > left; while :; do sleep 0.1; done' & \
+                  while [ ! -s left ]; do sleep 0.05; done";
+    begin(&cluster, &["x"], script).told().ok();
+    let left: u32 = text_of(&cluster, "left").parse().unwrap();
+    until("what was left is gone", || (!runs(left)).then_some(()));
+}
+
+/// A store that refuses stale tokens, as the example has it.
+fn store() -> PathBuf {
+    example(LOCK, "fenced_store")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn f1_cli3_a_holder_that_was_stopped_is_refused_by_its_token() {
+    let cluster = Cluster::started_of(LOCK);
+    let store = store();
+    let store = text(&store);
+    let sleeper = format!(
+        "{store} journal $PAXOS_LOCK_TOKEN first; echo > written; \
+         while [ ! -e go ]; do sleep 0.05; done; \
+         {store} journal $PAXOS_LOCK_TOKEN late; echo $? > told; sleep 600"
+    );
+    let stopped = begin(&cluster, &["x", "--ttl", "2s"], &sleeper);
+    until("the first line is written", || cluster.folder().join("written").exists().then_some(()));
+    // It cannot stop its command now, and the command does not know.
+    stopped.signal(Signal::STOP);
+    let second = format!("{store} journal $PAXOS_LOCK_TOKEN second");
+    begin(&cluster, &["x", "-w", "60"], &second).told().ok();
+    fs::write(cluster.folder().join("go"), "").unwrap();
+    assert_eq!(text_of(&cluster, "told"), "1");
+    assert_eq!(text_of(&cluster, "journal"), "1 first\n2 second");
+    stopped.signal(Signal::CONT);
+    stopped.told().failed_with(76, &["the lock is lost"]);
+}
+
+#[test]
+fn the_demo_ends_with_its_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command_of(LOCK, ["demo"]);
+    command.env("TMPDIR", folder.path());
+    let told = Process::start(command).told();
+    let last = told.ok().lines().last().unwrap();
+    let grants = last.split([' ', ',']).nth(1).unwrap();
+    assert_eq!(last, format!("grants {grants}, overlaps 0, tokens rising, lost 0"));
+    assert!(grants.parse::<u64>().unwrap() >= 100, "{last}");
+    assert!(told.stdout.contains("kill -9 "), "{}", told.stdout);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
