@@ -61,13 +61,13 @@ fn every_line_of_the_manual_answers_in_its_exact_form() {
     let checked = told(&["fence", "check", "x", "2", "-o", "json"]);
     let never = "{\"v\":1,\"name\":\"x\",\"token\":2,\"current\":false,\"last\":1}\n";
     assert_eq!((checked.code, checked.stdout.as_str()), (Some(1), never));
-    assert!(line(&["watch", "x", "--count", "1"]).starts_with("granted 1  session 1  "));
+    assert!(line(&["watch", "x", "--count", "1"]).starts_with("granted   1  session 1  "));
     told(&["acquire", "x", "-n"]).failed_with(75, &["not acquired"]);
     told(&["acquire", "x", "-w", "0.2"]).failed_with(75, &["not acquired"]);
     assert_eq!(line(&["release", "--session", "1"]), "session 1 released");
     told(&["renew", "--session", "1"]).failed_with(1, &["expired"]);
     told(&["fence", "check", "x", "1"]).failed(1);
-    assert_eq!(line(&["watch", "x", "--from", "0", "--count", "1"]), "free    1");
+    assert_eq!(line(&["watch", "x", "--from", "0", "--count", "1"]), "free      1");
 }
 
 #[test]

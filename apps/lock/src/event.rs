@@ -23,8 +23,15 @@ pub enum Event {
         /// The token of the grant that is over.
         token: Token,
     },
-    /// A session expired: that of the lock's holder, or the one watched.
+    /// The session of its holder expired.
     Expired {
+        /// The session.
+        session: LockSession,
+        /// The token of the grant that is over.
+        token: Token,
+    },
+    /// The session that is watched expired.
+    Gone {
         /// The session.
         session: LockSession,
     },

@@ -307,7 +307,7 @@ impl LockService {
         let mut vacant = BTreeSet::new();
         for (id, session) in ended {
             if late {
-                context.tell(&session_topic(id), &Event::Expired { session: id });
+                context.tell(&session_topic(id), &Event::Gone { session: id });
             }
             for name in session.names {
                 if self.locks.leave(&name, id) {
@@ -331,7 +331,7 @@ impl LockService {
     ) -> bool {
         let Some(token) = self.locks.vacate(name, session) else { return false };
         let event = match late {
-            true => Event::Expired { session },
+            true => Event::Expired { session, token },
             false => Event::Released { session, token },
         };
         context.tell(&lock_topic(name), &event);

@@ -5,10 +5,13 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use paxos_actors::Preset;
 use paxos_app::exit::Exit;
 use paxos_app::operations::Operation;
 use paxos_app::output::Output;
 use paxos_app::{app, logging};
+
+use paxos_net::settings::{Batching, SnapshotSettings};
 
 use lock::LockService;
 
@@ -82,10 +85,22 @@ impl Line {
             Command::Queue(queue) => queue.run(output),
             Command::Watch(watch) => watch.run(output),
             Command::Fence(fence) => fence.run(output),
+            Command::Operation(Operation::Init(init)) => init.run_as(preset(), output),
             Command::Operation(operation) => operation.run::<LockService, Line>(output),
             Command::Demo(demo) => demo.run(output),
         };
         exit.map(ExitCode::from)
+    }
+}
+
+/// Commands are small and few, and somebody waits for each: none is kept back to be sent with
+/// others, and the state is small enough to be saved often.
+fn preset() -> Preset {
+    Preset {
+        batching: Batching { batches_in_flight: 64, ..Batching::default() },
+        snapshots: SnapshotSettings { every_bytes: 4 << 20, ..SnapshotSettings::default() },
+        window: Some(256),
+        ..Preset::default()
     }
 }
 

@@ -11,15 +11,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{AcquireError, LockClient, Open, PAUSE};
+use crate::client::{AcquireError, LockClient, Open, PAUSE, RENEWALS};
 use crate::machine::Command;
 use crate::terms::{LockSession, Terms, Token};
 
 /// A timer of the runtime stands still while the machine is suspended; so the clock is looked at
 /// again after so long.
 const LOOK: Duration = Duration::from_millis(500);
-/// A session is renewed so many times in a ttl.
-const RENEWALS: u32 = 3;
 
 /// Why a lock is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,12 +24,13 @@ mod open;
 use std::time::Duration;
 
 use paxos_actors::clock::Clock;
-use paxos_core::Time;
-use paxos_net::client::{Client, ClientError, Read};
+use paxos_core::{Position, Time, TopicFilter};
+use paxos_net::client::{Client, ClientError, Read, Watched, Watcher};
 use paxos_net::protocol::Consistency;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
+use crate::event::session_topic;
 use crate::machine::{Answer, Command, Done, LockService, Query, Standing};
 use crate::refusal::Refusal;
 use crate::terms::{LockSession, Terms, Token};
@@ -40,8 +41,8 @@ pub use self::open::Open;
 /// After a failure that time may mend, before the next attempt.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Who waits asks again after so long.
-const CALLED: Duration = Duration::from_millis(20);
+/// A session gives so many signs of life in a ttl.
+const RENEWALS: u32 = 3;
 
 /// How a lock is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -207,26 +208,66 @@ impl LockClient {
     ) -> Result<Option<(Token, Time)>, AcquireError> {
         let session = open.session();
         let command = Command::Acquire { session, name: name.to_owned(), waits };
+        let mut calls = None;
         loop {
             let sent = self.clock.now();
-            match self.run(&command).await {
+            let asked = match self.run(&command).await {
                 Ok(Done::Standing(Standing::Held(token))) => return Ok(Some((token, sent))),
                 Ok(Done::Standing(Standing::Taken)) => return Ok(None),
-                Ok(Done::Standing(Standing::Waiting(_))) => self.await_call(open).await,
-                Ok(_) => return Err(unexpected().into()),
-                // The next attempt asks for the same again, in the same session.
-                Err(AcquireError::Client(error)) if waits && error.may_pass() => {
-                    sleep(PAUSE).await;
+                Ok(Done::Standing(Standing::Waiting(_))) => {
+                    self.await_call(open, name, &mut calls).await
                 }
+                Ok(_) => Err(unexpected()),
+                Err(AcquireError::Client(error)) => Err(error),
                 Err(error) => return Err(error),
+            };
+            match asked {
+                Ok(()) => {}
+                // The next attempt asks for the same again, in the same session.
+                Err(error) if waits && error.may_pass() => sleep(PAUSE).await,
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Waits until something may have changed for a session that waits, or it is time for the next
-    /// sign of life.
-    async fn await_call(&self, open: &Open) {
-        sleep(CALLED.min(open.terms().ttl / 3)).await;
+    /// Waits until a session that queues is called, or it is time for its next sign of life.
+    async fn await_call(
+        &self,
+        open: &Open,
+        name: &str,
+        calls: &mut Option<Watcher>,
+    ) -> Result<(), ClientError> {
+        let session = open.session();
+        let watcher = match calls {
+            Some(watcher) => watcher,
+            None => {
+                let query = Query::Show { name: name.to_owned() };
+                let Read { slot, answer, .. } = self.ask(&query, Consistency::Lease).await?;
+                let Answer::Lock(lock) = answer else { return Err(unexpected()) };
+                if lock.holder.is_some_and(|holder| holder.session == session) {
+                    // It was called before it listened.
+                    return Ok(());
+                }
+                let topics = vec![TopicFilter::Exact(session_topic(session))];
+                calls.insert(self.client.watch(topics, Position::behind(slot)))
+            }
+        };
+        let called = async {
+            loop {
+                match watcher.next().await {
+                    Ok(Watched::Level { .. }) => {}
+                    Ok(Watched::Event { .. }) => return Ok(true),
+                    Ok(Watched::Lagged { .. }) => return Ok(false),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let listens = timeout(open.terms().ttl / RENEWALS, called).await.unwrap_or(Ok(true))?;
+        if !listens {
+            // What was missed is in what is read next.
+            *calls = None;
+        }
+        Ok(())
     }
 }
 

@@ -24,7 +24,7 @@ use crate::commands::wanted::Wanted;
 /// A timer stands still while the machine is suspended; so the clock is looked at again after so
 /// long.
 const LOOK: Duration = Duration::from_millis(100);
-/// Who gives up a place in the queue says so for so long at most.
+/// Who gives up a lock, or a place in the queue, says so for so long at most.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 const EXAMPLES: &str = "\
@@ -115,6 +115,8 @@ impl Run {
         let group = Group::start(self.child(&guard)?)?;
         let (code, loss) = self.attend(&guard, group, &mut signals, output).await?;
         if loss.is_some() {
+            // Nothing runs any more: if the service still counts it as held, others need not wait.
+            timeout(FAREWELL, guard.release()).await.ok();
             return Ok(Exit::LeaseLost.into());
         }
         self.give_back(guard, &locks, output, code).await

@@ -8,14 +8,15 @@ use paxos_app::exit::Exit;
 use paxos_app::options::Common;
 use paxos_app::output::Output;
 use paxos_app::signals::unless_stopped;
-use paxos_core::Slot;
-use paxos_net::client::ClientError;
+use paxos_core::{Position, TopicFilter};
+use paxos_net::client::{ClientError, Read, Watched};
 use paxos_net::protocol::Consistency;
 use serde::Serialize;
 use tokio::time::sleep;
 
+use lock::event::{Event, lock_topic};
 use lock::machine::LockView;
-use lock::{LockSession, Token};
+use lock::{LockClient, LockSession, Token};
 
 use crate::commands::named::{locks, parse_name, show};
 
@@ -28,11 +29,11 @@ Examples:
   lock watch nightly --from 33 -o json    (grants above token 33)
   lock watch nightly --count 1 --via 127.0.0.1:7402";
 
-/// Print each grant of a lock, and when it is free, as it happens
+/// Print each grant of a lock, and each end of one, as it happens
 ///
-/// It begins with the present, and goes on at another node when it loses the one it follows. Grants
-/// that follow each other faster than they can be told appear as one: tokens say how many there
-/// were.
+/// It begins with the present, and goes on at another node when it loses the one it follows: no
+/// grant is left out, and none comes twice. Who was away for so long that no node has all of it any
+/// more is told so.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Watch {
@@ -61,9 +62,6 @@ struct Line<'a> {
     identity: Option<&'a str>,
 }
 
-/// What was printed last: a token, and whether it was held.
-type Seen = (Token, bool);
-
 impl Watch {
     /// Prints until there were enough lines, or a signal comes.
     ///
@@ -75,51 +73,78 @@ impl Watch {
 
     async fn follow(&self, output: &Output) -> anyhow::Result<Exit> {
         let locks = locks(&self.common)?;
-        let first = show(&locks, &self.name, Consistency::Linearizable).await?;
-        let (mut slot, mut seen) = (first.slot, (self.from, false));
+        let topics = vec![TopicFilter::Exact(lock_topic(&self.name))];
         let mut left = self.count.unwrap_or(u64::MAX);
-        left -= self.tell(output, &first.answer, &mut seen)?;
+        let first = show(&locks, &self.name, Consistency::Linearizable).await?;
+        left -= u64::from(self.tell_state(output, &first.answer)?);
+        let mut watcher = locks.client().watch(topics.clone(), Position::behind(first.slot));
         while left > 0 {
-            match show(&locks, &self.name, Consistency::Local { after: slot }).await {
-                Ok(newer) => {
-                    // A node that is behind waits until it is not, so this only grows.
-                    slot = slot.max(newer.slot).max(Slot(1));
-                    left -= self.tell(output, &newer.answer, &mut seen)?;
+            match watcher.next_as::<Event>().await? {
+                Watched::Event { event, .. } => left -= u64::from(self.tell(output, &event)?),
+                Watched::Level { .. } => {}
+                Watched::Lagged { .. } => {
+                    output.remark("some were missed: the node does not have them any more");
+                    let now = self.show_again(&locks).await?;
+                    left -= u64::from(self.tell_state(output, &now.answer)?);
+                    watcher = locks.client().watch(topics.clone(), Position::behind(now.slot));
                 }
-                Err(error) => match error.downcast_ref() {
-                    // Nothing was applied for as long as we waited.
-                    Some(ClientError::Unavailable(_)) => {}
-                    Some(ClientError::Unreachable { .. } | ClientError::Busy) => {
-                        sleep(PAUSE).await;
-                    }
-                    _ => return Err(error),
-                },
             }
         }
         locks.client().close().await;
         Ok(Exit::Done)
     }
 
-    /// Prints what is new; answers how many lines that were.
-    fn tell(&self, output: &Output, lock: &LockView, seen: &mut Seen) -> anyhow::Result<u64> {
-        let now = (lock.last, lock.holder.is_some());
-        if now == *seen || now.0 < seen.0 || (now.0 == seen.0 && now.1) {
-            return Ok(0);
-        }
-        *seen = now;
-        let (name, token) = (self.name.as_str(), lock.last);
-        match &lock.holder {
-            Some(holder) => {
-                let (session, identity) = (holder.session, holder.identity.as_str());
-                let text = format!("granted {token}  session {session}  {identity}");
-                let (session, identity) = (Some(session), Some(identity));
-                output.result(text, &Line { event: "granted", name, token, session, identity })?;
-            }
-            None => {
-                let line = Line { event: "free", name, token, session: None, identity: None };
-                output.result(format_args!("free    {token}"), &line)?;
+    async fn show_again(&self, locks: &LockClient) -> anyhow::Result<Read<LockView>> {
+        loop {
+            match show(locks, &self.name, Consistency::Linearizable).await {
+                Err(error) if error.downcast_ref().is_some_and(ClientError::may_pass) => {
+                    sleep(PAUSE).await;
+                }
+                done => return done,
             }
         }
-        Ok(1)
+    }
+
+    /// Prints how a lock is, if that is above the token to begin behind.
+    fn tell_state(&self, output: &Output, lock: &LockView) -> anyhow::Result<bool> {
+        let holder = lock.holder.as_ref();
+        let identity = holder.map(|holder| holder.identity.as_str());
+        let event = if holder.is_some() { "granted" } else { "free" };
+        self.line(output, event, lock.last, holder.map(|holder| holder.session), identity)
+    }
+
+    /// Prints an event, if it is about the holder, and above the token to begin behind.
+    fn tell(&self, output: &Output, event: &Event) -> anyhow::Result<bool> {
+        match event {
+            Event::Granted { session, token, identity } => {
+                self.line(output, "granted", *token, Some(*session), Some(identity))
+            }
+            Event::Released { session, token } => {
+                self.line(output, "released", *token, Some(*session), None)
+            }
+            Event::Expired { session, token } => {
+                self.line(output, "expired", *token, Some(*session), None)
+            }
+            Event::Gone { .. } | Event::Queued { .. } | Event::Left { .. } => Ok(false),
+        }
+    }
+
+    fn line(
+        &self,
+        output: &Output,
+        event: &'static str,
+        token: Token,
+        session: Option<LockSession>,
+        identity: Option<&str>,
+    ) -> anyhow::Result<bool> {
+        if token <= self.from {
+            return Ok(false);
+        }
+        let name = self.name.as_str();
+        let mut text = format!("{event:8}  {token}");
+        text.extend(session.map(|session| format!("  session {session}")));
+        text.extend(identity.map(|identity| format!("  {identity}")));
+        output.result(text, &Line { event, name, token, session, identity })?;
+        Ok(true)
     }
 }
