@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 use paxos_core::{
-    Acceptor, Archive, Configurations, Elector, Envelope, HeartbeatPolicy, Hosting, Learner,
-    Message, NodeId, Proposer, Role, RoleKind, StateMachine,
+    Acceptor, Archive, Configurations, Elector, Envelope, Hosting, Learner, Message, NodeId,
+    Proposer, Role, RoleKind, StateMachine,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -28,7 +28,7 @@ use crate::wiring::{RoleAddress, StateAddress, Wires, Wiring};
 pub(crate) struct Contexts<S: StateMachine> {
     pub acceptor: Context<RoleActor<Acceptor>>,
     pub proposer: Context<RoleActor<Proposer>>,
-    pub elector: Context<RoleActor<Elector<HeartbeatPolicy>>>,
+    pub elector: Context<RoleActor<Elector>>,
     pub log: Context<LogActor>,
     pub gateway: Context<GatewayActor>,
     pub state: StateContexts<S>,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use paxos_core::{HeartbeatOptions, Hosting, Membership, NodeId};
+use paxos_core::{DetectorOptions, Hosting, LeadershipOptions, Membership, NodeId, Rule};
 use paxos_net::{ClusterFile, Codec, format_duration};
 
 use crate::gateway::GatewayOptions;
@@ -13,7 +13,7 @@ pub fn draw(
     cluster: &ClusterFile,
     (me, hosting): (NodeId, Hosting),
     folder: &Path,
-    leadership: &HeartbeatOptions,
+    leadership: &LeadershipOptions,
     gateway: &GatewayOptions,
     membership: &Membership,
 ) -> String {
@@ -51,15 +51,7 @@ pub fn draw(
         ),
     );
     line("window", format!("{} slots", membership.alpha));
-    line(
-        "leadership",
-        format!(
-            "heartbeat every {}, suspects after {}, spread {}",
-            format_duration(leadership.interval),
-            format_duration(leadership.suspect_after),
-            format_duration(leadership.spread)
-        ),
-    );
+    line("leadership", policy(leadership));
     line(
         "batching",
         format!("{} in flight, up to {} bytes", gateway.batches_in_flight, gateway.batch_bytes),
@@ -82,6 +74,26 @@ pub fn draw(
     line("codec", codec.to_owned());
     line("folder", folder.display().to_string());
     text
+}
+
+/// The policy of leadership, and what it is set to.
+fn policy(options: &LeadershipOptions) -> String {
+    let LeadershipOptions { rule, interval, suspect_after, spread, .. } = options;
+    let every = format_duration(*interval);
+    let after = format!("suspects after {}", format_duration(*suspect_after));
+    let spread = format_duration(*spread);
+    let detector = match rule {
+        Rule::Heartbeat => return format!("heartbeat every {every}, {after}, spread {spread}"),
+        Rule::FailureDetector(DetectorOptions::Fixed) => format!("fixed, {after}"),
+        Rule::FailureDetector(DetectorOptions::Outside) => "outside".to_owned(),
+        Rule::FailureDetector(DetectorOptions::Phi(phi)) => format!(
+            "phi, suspects from {} on, over {} heartbeats, sigma at least {}",
+            f64::from(phi.threshold_milli) / 1000.0,
+            phi.window,
+            format_duration(phi.floor)
+        ),
+    };
+    format!("failure-detector {detector}; heartbeats every {every}, turns {spread} apart")
 }
 
 const ALL: &str = "\

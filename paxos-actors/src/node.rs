@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use paxos_core::{
-    Acceptor, AcceptorOptions, Configurations, Elector, Governance, HeartbeatOptions,
-    HeartbeatPolicy, Hosting, NodeId, Position, Proposer, ProposerOptions, RestoreError, Slot,
-    StateMachine, TopicFilter,
+    Acceptor, AcceptorOptions, Configurations, DetectorOptions, Elector, Governance, Hosting,
+    LeadershipOptions, NodeId, Policy, Position, Proposer, ProposerOptions, RestoreError, Rule,
+    Slot, StateMachine, TopicFilter,
 };
 use paxos_net::protocol::Consistency;
 use paxos_net::{
@@ -35,6 +35,7 @@ use crate::messages::Halt;
 use crate::role::RoleActor;
 use crate::roster::Roster;
 use crate::state::State;
+use crate::verdicts::Verdicts;
 use crate::wiring::Wires;
 
 /// What a node needs to know to start.
@@ -172,6 +173,8 @@ pub struct Node<S: StateMachine> {
     endpoint: Endpoint,
     address: SocketAddr,
     graph: String,
+    /// Whether its leadership goes by a detector outside.
+    listens: bool,
     leader: Arc<AtomicU64>,
     client: Client,
     failures: UnboundedReceiver<Failure>,
@@ -225,7 +228,8 @@ impl<S: StateMachine> Node<S> {
         let may_lead = !cluster.never_lead.contains(&me);
         let hosting = Hosting::of(me, state.is_some(), may_lead, &governance.configurations);
         let leadership =
-            HeartbeatOptions { campaigns: hosting.leads, ..heartbeat_options(&cluster) };
+            LeadershipOptions { campaigns: hosting.leads, ..cluster.leadership.options() };
+        let listens = leadership.rule == Rule::FailureDetector(DetectorOptions::Outside);
         let proposer = proposer_options(&leadership);
         let gateway = gateway_options(&cluster);
         let newest = &governance.configurations.newest().1;
@@ -269,7 +273,7 @@ impl<S: StateMachine> Node<S> {
         let threads = matches!(writes, Writes::Thread);
         let log = LogActor::new(log, lock, writes, wires.clone())
             .map_err(|error| StartError::System { what: "thread", reason: error.to_string() })?;
-        let policy = HeartbeatPolicy::new(me, incarnation, leadership, genesis.clone(), seed, now);
+        let policy = Policy::new(me, incarnation, leadership, genesis.clone(), seed, now);
         let applied = state.as_ref().map_or(Slot(0), |state| state.replica.applied());
         if let Some(state) = state {
             contexts.state.run(state, (hosting, threads), genesis.clone(), &wires)?;
@@ -297,7 +301,7 @@ impl<S: StateMachine> Node<S> {
         let address = listening;
         let service = PhantomData;
         let actors = Actors(wires);
-        Ok(Node { actors, endpoint, address, graph, leader, client, failures, service })
+        Ok(Node { actors, endpoint, address, graph, listens, leader, client, failures, service })
     }
 
     /// The graph of actors that was built, for people.
@@ -308,6 +312,11 @@ impl<S: StateMachine> Node<S> {
     /// Where the node listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its leadership, for a detector outside that suspects and trusts.
+    pub fn verdicts(&self) -> Verdicts {
+        Verdicts::new(self.actors.0.clone(), self.listens)
     }
 
     /// Has a command logged, applied and answered, through this node.
@@ -356,19 +365,8 @@ impl<S: StateMachine> Node<S> {
     }
 }
 
-fn heartbeat_options(cluster: &ClusterFile) -> HeartbeatOptions {
-    let settings = &cluster.leadership;
-    HeartbeatOptions {
-        interval: settings.heartbeat_interval,
-        suspect_after: settings.suspect_after,
-        spread: settings.spread,
-        campaigns: true,
-        ..HeartbeatOptions::default()
-    }
-}
-
 /// A leader asks as often as it beats, and is as patient as its followers are with it.
-fn proposer_options(leadership: &HeartbeatOptions) -> ProposerOptions {
+fn proposer_options(leadership: &LeadershipOptions) -> ProposerOptions {
     ProposerOptions {
         confirm_every: leadership.interval,
         patience: leadership.suspect_after,

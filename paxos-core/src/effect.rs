@@ -1,5 +1,7 @@
 //! What a role asks of its driver, and what the driver hands to a role.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -151,4 +153,18 @@ pub struct Change {
     pub leader: Option<Ballot>,
     /// The evidence, in words.
     pub why: String,
+    /// What came to its end with it, and how long that took.
+    pub took: Option<Took>,
+}
+
+/// A part of the time that a change of leadership takes, as the node sees it that goes through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Took {
+    /// From the last sign of life of a leader until it was suspected: T_detect.
+    Detect(Duration),
+    /// From when no leader was heard any more, or one handed over, until this node was elected:
+    /// T_elect.
+    Elect(Duration),
+    /// From its election until the first slot of its leadership was chosen: T_ready.
+    Ready(Duration),
 }

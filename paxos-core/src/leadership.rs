@@ -1,9 +1,10 @@
 //! Leadership: when to campaign and when to resign. It is about progress only; no policy can make
 //! two nodes disagree.
 
-use crate::effect::{Change, Effect, Input, Role};
+use crate::effect::{Change, Effect, Input, Role, Took};
 use crate::membership::Configurations;
 use crate::message::{Envelope, Heartbeat, Inside, LeadershipMessage, Message, Resignation};
+use crate::policy::Policy;
 use crate::status::Status;
 use crate::types::{Ballot, NodeId, Slot, Time};
 
@@ -48,6 +49,10 @@ pub enum Event {
     Resigned(Ballot, Resignation),
     /// The first slot of this node's leadership is chosen.
     Ready(Ballot),
+    /// An outside detector suspects this node, for this reason.
+    Suspected(NodeId, String),
+    /// An outside detector trusts this node.
+    Trusted(NodeId),
     /// The deadline has come.
     Timeout,
 }
@@ -89,7 +94,12 @@ impl Outbox<'_> {
 
     /// Says that the view has changed, and why.
     pub fn led(&mut self, leader: Option<Ballot>, why: String) {
-        self.effects.push(Effect::Led(Change { leader, why }));
+        self.effects.push(Effect::Led(Change { leader, why, took: None }));
+    }
+
+    /// The same, and how long what ends with it has taken.
+    pub fn led_after(&mut self, took: Took, leader: Option<Ballot>, why: String) {
+        self.effects.push(Effect::Led(Change { leader, why, took: Some(took) }));
     }
 
     fn inside(&mut self, message: Inside) {
@@ -100,7 +110,7 @@ impl Outbox<'_> {
 
 /// The role of a node that carries a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Elector<L> {
+pub struct Elector<L = Policy> {
     me: NodeId,
     policy: L,
 }
@@ -141,6 +151,8 @@ impl<L: Leadership> Role for Elector<L> {
                 Inside::Elected { ballot } => Event::Elected(ballot),
                 Inside::Resigned { ballot, reason } => Event::Resigned(ballot, reason),
                 Inside::Ready { ballot } => Event::Ready(ballot),
+                Inside::Suspected { node, why } => Event::Suspected(node, why),
+                Inside::Trusted { node } => Event::Trusted(node),
                 _ => return,
             },
             Input::Message(..) => return,

@@ -93,8 +93,8 @@
 //! # Reading order
 //!
 //! This page, `types`, `message`, `acceptor` (a page), `proposer` and `term`, `learner`, `effect`,
-//! `lease`, `leadership` and `heartbeat`, `archive`. What every rule is for stands where the code
-//! keeps it, as a sentence that begins "Invariant:".
+//! `lease`, `leadership`, `policy` and `detector`, `archive`. What every rule is for stands where
+//! the code keeps it, as a sentence that begins "Invariant:".
 //!
 //! # Changes of membership and leases
 //!
@@ -109,11 +109,11 @@ pub mod acceptor;
 pub mod archive;
 pub mod backlog;
 pub mod batch;
+pub mod detector;
 pub mod effect;
 pub mod event;
 pub mod handover;
 mod hash;
-pub mod heartbeat;
 pub mod hosting;
 pub mod leadership;
 pub mod learner;
@@ -121,6 +121,7 @@ mod lease;
 pub mod machine;
 pub mod membership;
 pub mod message;
+pub mod policy;
 pub mod proposer;
 pub mod quorums;
 pub mod random;
@@ -139,10 +140,10 @@ pub use acceptor::{Acceptor, AcceptorOptions};
 pub use archive::{Archive, ArchiveOptions};
 pub use backlog::Backlog;
 pub use batch::{Operation, Origin, SessionId};
-pub use effect::{Change, Effect, Governance, Input, Persist, Refusal, Role};
+pub use detector::{Detector, DetectorOptions, PhiOptions};
+pub use effect::{Change, Effect, Governance, Input, Persist, Refusal, Role, Took};
 pub use event::{Event, Position, TopicFilter};
 pub use handover::HandOver;
-pub use heartbeat::{HeartbeatOptions, HeartbeatPolicy};
 pub use hosting::Hosting;
 pub use leadership::{Elector, Leadership};
 pub use learner::{Learner, LearnerOptions};
@@ -153,6 +154,7 @@ pub use message::{
     LearnerMessage, Manifest, Message, Promise, ProposerMessage, ReadLevel, Restored, RoleKind,
     receivers,
 };
+pub use policy::{LeadershipOptions, Policy, Rule};
 pub use proposer::{Proposer, ProposerOptions};
 pub use quorums::Quorums;
 pub use random::Random;

@@ -375,6 +375,18 @@ pub enum Inside {
         /// The ballot.
         ballot: Ballot,
     },
+    /// Outside detector to leadership: this node is suspected.
+    Suspected {
+        /// Which.
+        node: NodeId,
+        /// Why, in words.
+        why: String,
+    },
+    /// Outside detector to leadership: this node is trusted.
+    Trusted {
+        /// Which.
+        node: NodeId,
+    },
 }
 
 /// What makes a leader certain that nobody has led since, and a read linearizable.
@@ -461,6 +473,8 @@ pub fn receivers(message: &Message) -> &'static [RoleKind] {
             Inside::Elected { .. }
             | Inside::Resigned { .. }
             | Inside::Ready { .. }
+            | Inside::Suspected { .. }
+            | Inside::Trusted { .. }
             | Inside::Settled { .. } => &[Leadership],
         },
     }

@@ -226,7 +226,7 @@ mod tests {
             for (slot, count) in (1u64..).zip(slots) {
                 recent.add(Slot(slot), told(slot, &["a", "b", "a", "b"][..count]));
                 expected.extend((0..count as u32).step_by(2).map(|index| (slot, index)));
-                if slot as usize % every != 0 {
+                if !(slot as usize).is_multiple_of(every) {
                     continue;
                 }
                 match recent.page(&[TopicFilter::Exact("a".to_owned())], after, max) {

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::effect::{Change, Effect, Governance, Input, Persist};
+use crate::effect::{Change, Effect, Governance, Input, Persist, Took};
 use crate::message::{
     AcceptedValue, AcceptorMessage, ArchiveMessage, Envelope, Heartbeat, Inside, LeadershipMessage,
     LearnerMessage, Manifest, Message, Promise, ProposerMessage, ReadLevel, Resignation,
@@ -195,6 +195,8 @@ impl Display for Inside {
             Inside::Elected { ballot } => write!(f, "elected {ballot}"),
             Inside::Resigned { ballot, reason } => write!(f, "resigned {ballot} {reason}"),
             Inside::Ready { ballot } => write!(f, "ready {ballot}"),
+            Inside::Suspected { node, why } => write!(f, "suspected {node} {why}"),
+            Inside::Trusted { node } => write!(f, "trusted {node}"),
         }
     }
 }
@@ -305,7 +307,19 @@ impl Display for Change {
         match self.leader {
             Some(ballot) => write!(f, "led by {ballot}: {}", self.why),
             None => write!(f, "led by nobody: {}", self.why),
-        }
+        }?;
+        write!(f, "{}", Maybe(",", self.took))
+    }
+}
+
+impl Display for Took {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (name, took) = match self {
+            Took::Detect(took) => ("T_detect", took),
+            Took::Elect(took) => ("T_elect", took),
+            Took::Ready(took) => ("T_ready", took),
+        };
+        write!(f, "{name} {} ms", took.as_millis())
     }
 }
 

@@ -10,6 +10,10 @@ use crate::message::Heartbeat;
 use crate::status::Status;
 use crate::types::{NodeId, Slot, Time};
 
+/// Who is further behind leads only if nobody else does. What others know is heard up to an
+/// interval late, so this is more than any cluster chooses meanwhile.
+pub const LAG_MAX: u64 = 10_000;
+
 /// Who was heard, when, and whether they hear a leader.
 ///
 /// Under every policy a node campaigns only if it and those that tell it "I hear no leader" form a
@@ -31,6 +35,7 @@ struct Heard {
     mark: (u64, u64),
     hears_leader: bool,
     campaigns: bool,
+    next: Slot,
 }
 
 impl View {
@@ -48,13 +53,19 @@ impl View {
             return false;
         }
         let (hears_leader, campaigns) = (heartbeat.hears.is_some(), heartbeat.campaigns);
-        self.peers.insert(from, Heard { at: now, mark, hears_leader, campaigns });
+        let next = heartbeat.next;
+        self.peers.insert(from, Heard { at: now, mark, hears_leader, campaigns, next });
         true
     }
 
     /// Whether a node could lead as far as its process goes: it has not said otherwise.
     pub fn campaigns(&self, node: NodeId) -> bool {
         self.peers.get(&node).is_none_or(|heard| heard.campaigns)
+    }
+
+    /// When the last heartbeat of a node came.
+    pub fn heard_at(&self, node: NodeId) -> Option<Time> {
+        self.peers.get(&node).map(|heard| heard.at)
     }
 
     /// The log has advanced.
@@ -98,6 +109,26 @@ impl View {
     pub fn quorum_hears_no_leader(&self, now: Time) -> bool {
         let agreeing = self.fresh(now, |heard| !heard.hears_leader);
         self.membership().quorums.is_phase1(&agreeing)
+    }
+
+    /// How many of the nodes that count, and may lead next, come before this one. Who knows the log
+    /// comes before those that lag far behind, who accepts before those that only learn, and
+    /// a lower id before a higher one; so most views of a cluster agree.
+    pub fn rank(&self, counts: impl Fn(NodeId) -> bool) -> u32 {
+        let members = &self.membership().members;
+        let known = |node| match self.peers.get(&node) {
+            Some(heard) if node != self.me => heard.next,
+            _ => self.next,
+        };
+        let counted = |node| node == self.me || (self.campaigns(node) && counts(node));
+        let may_lead = members.iter().filter(|(node, it)| it.role.learns() && counted(**node));
+        let may_lead: Vec<_> = may_lead.map(|(node, it)| (*node, it.role.accepts())).collect();
+        let newest = may_lead.iter().map(|(node, _)| known(*node)).max().unwrap_or(self.next);
+        let place =
+            |(node, accepts): (NodeId, bool)| (known(node).plus(LAG_MAX) < newest, !accepts, node);
+        let accepts = members.get(&self.me).is_some_and(|it| it.role.accepts());
+        let mine = place((self.me, accepts));
+        may_lead.into_iter().filter(|other| place(*other) < mine).count() as u32
     }
 
     /// Writes who is reached into a status.

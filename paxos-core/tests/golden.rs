@@ -15,9 +15,9 @@ use std::time::Duration;
 use std::{env, fs};
 
 use paxos_core::{
-    Acceptor, AcceptorOptions, Archive, ArchiveOptions, Configurations, Elector, HeartbeatOptions,
-    HeartbeatPolicy, Input, Learner, LearnerOptions, MemberRole, Membership, NodeId, Proposer,
-    ProposerOptions, Quorums, Recovered, Restored, Role, Status, Time,
+    Acceptor, AcceptorOptions, Archive, ArchiveOptions, Configurations, DetectorOptions, Elector,
+    Input, LeadershipOptions, Learner, LearnerOptions, MemberRole, Membership, NodeId, PhiOptions,
+    Policy, Proposer, ProposerOptions, Quorums, Recovered, Restored, Role, Rule, Status, Time,
 };
 use script::Words;
 use serde::Serialize;
@@ -96,11 +96,12 @@ impl Stage {
     fn set<'a>(head: impl Iterator<Item = &'a str>) -> Self {
         let (mut kind, mut me, mut voters, mut quorums) = (String::new(), NodeId(1), 3, None);
         let (mut alpha, mut options, mut log) = (Membership::ALPHA, vec![], Recovered::default());
-        let mut witnesses = vec![];
+        let (mut witnesses, mut rule) = (vec![], Rule::Heartbeat);
         for line in head.filter(|line| !line.is_empty()) {
             let mut words = Words::of(line);
             match words.word().as_str() {
                 "role" => kind = words.word(),
+                "detector" => rule = Rule::FailureDetector(detector(&words.word())),
                 "node" => me = words.node(),
                 "voters" => voters = words.number(),
                 "quorums" => quorums = Some((words.number(), words.number())),
@@ -135,9 +136,9 @@ impl Stage {
                 let options = with(LearnerOptions::default(), &options);
                 Box::new(Learner::recover(me, options, Restored::nothing(to), &log))
             }
-            "heartbeat" => {
-                let options = with(HeartbeatOptions::default(), &options);
-                Box::new(Elector::new(me, HeartbeatPolicy::new(me, 1, options, to, 1, now)))
+            "leadership" => {
+                let options = with(LeadershipOptions { rule, ..Default::default() }, &options);
+                Box::new(Elector::new(me, Policy::new(me, 1, options, to, 1, now)))
             }
             "archive" => Box::new(Archive::new(me, with(ArchiveOptions::default(), &options))),
             other => panic!("no role is called {other}"),
@@ -186,6 +187,16 @@ impl Stage {
             _ => {}
         }
         self.wakes = wakes;
+    }
+}
+
+/// A detector with its parameters as by default.
+fn detector(name: &str) -> DetectorOptions {
+    match name {
+        "fixed" => DetectorOptions::Fixed,
+        "phi" => DetectorOptions::Phi(PhiOptions::default()),
+        "outside" => DetectorOptions::Outside,
+        other => panic!("no detector is called {other}"),
     }
 }
 

@@ -5,9 +5,9 @@
 use paxos_core::message::{AcceptedValue, Resignation};
 use paxos_core::{
     Acceptor, AcceptorMessage, Archive, ArchiveMessage, ArchiveOptions, Ballot, Batch,
-    Configurations, Effect, Elector, Heartbeat, HeartbeatOptions, HeartbeatPolicy, Input,
-    LeadershipMessage, Learner, LearnerMessage, Manifest, Membership, Message, NodeId, Promise,
-    Proposal, Proposer, ProposerMessage, ProposerOptions, ReadLevel, Role, Slot, Time, Value,
+    Configurations, Effect, Elector, Heartbeat, Input, LeadershipMessage, LeadershipOptions,
+    Learner, LearnerMessage, Manifest, Membership, Message, NodeId, Policy, Promise, Proposal,
+    Proposer, ProposerMessage, ProposerOptions, ReadLevel, Role, Slot, Time, Value,
 };
 use paxos_core::{Inside, RoleKind, receivers};
 use proptest::collection::vec;
@@ -161,7 +161,7 @@ struct Lonely {
     acceptor: Acceptor,
     proposer: Proposer,
     learner: Learner,
-    elector: Elector<HeartbeatPolicy>,
+    elector: Elector,
     archive: Archive,
     now: Time,
 }
@@ -171,8 +171,8 @@ impl Lonely {
         let voters = (1..=3).map(|id| (NodeId(id), String::new()));
         let membership = Membership::of_voters(voters).unwrap().with_alpha(4).unwrap();
         let genesis = Configurations::genesis(membership);
-        let (options, to) = (HeartbeatOptions::default(), || genesis.clone());
-        let policy = HeartbeatPolicy::new(ME, 1, options, to(), 1, Time(0));
+        let (options, to) = (LeadershipOptions::default(), || genesis.clone());
+        let policy = Policy::new(ME, 1, options, to(), 1, Time(0));
         Lonely {
             acceptor: Acceptor::new(ME),
             proposer: Proposer::new(ME, 1, ProposerOptions::default(), to()),

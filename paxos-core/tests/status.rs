@@ -3,9 +3,9 @@
 
 use paxos_core::{
     Acceptor, AcceptorMessage, Archive, ArchiveOptions, Ballot, Configurations, Elector, Heartbeat,
-    HeartbeatOptions, HeartbeatPolicy, Input, Inside, LeadershipMessage, Manifest, Membership,
-    Message, NodeId, Promise, Proposal, Proposer, ProposerMessage, ProposerOptions, Role, Slot,
-    Status, Time,
+    Input, Inside, LeadershipMessage, LeadershipOptions, Manifest, Membership, Message, NodeId,
+    Policy, Promise, Proposal, Proposer, ProposerMessage, ProposerOptions, Role, Slot, Status,
+    Time,
 };
 
 const ME: NodeId = NodeId(1);
@@ -69,9 +69,9 @@ fn an_archive_tells_the_last_slot_of_its_newest_snapshot() {
 
 #[test]
 fn a_leadership_tells_whom_it_hears_and_forgets_who_was_silent_for_the_whole_time() {
-    let options = HeartbeatOptions::default();
+    let options = LeadershipOptions::default();
     let silence = options.suspect_after.as_micros() as u64;
-    let policy = HeartbeatPolicy::new(ME, 1, options, genesis(), 1, Time(0));
+    let policy = Policy::new(ME, 1, options, genesis(), 1, Time(0));
     let mut elector = Elector::new(ME, policy);
     let leading = Some(ballot(3, PEER));
     let heartbeat = Heartbeat {

@@ -239,6 +239,7 @@ fn size(call: &Call) -> usize {
         Call::Operate(Operation::Open | Operation::Close { .. })
         | Call::Reconfigure { .. }
         | Call::Members
+        | Call::Changes
         | Call::Save
         | Call::Piece { .. }
         | Call::Status

@@ -15,7 +15,7 @@ use toml::Spanned;
 use crate::codec::Codec;
 use crate::duration::format_duration;
 use crate::settings::{
-    Batching, LeadershipSettings, LimitSettings, Log, Net, Policy, SnapshotSettings,
+    Batching, DetectorKind, LeadershipSettings, LimitSettings, Log, Net, Policy, SnapshotSettings,
 };
 
 /// The form of cluster files that this crate reads and writes.
@@ -143,7 +143,6 @@ impl ClusterFile {
             Codec::Binary => "binary",
             Codec::Json => "json",
         };
-        let Policy::Heartbeat = self.leadership.policy;
         let leadership = &self.leadership;
         write!(
             text,
@@ -155,12 +154,14 @@ impl ClusterFile {
 codec = "{codec}"
 
 [leadership]
-policy = "heartbeat"
+# "heartbeat", or "failure-detector" with detector = "phi", "fixed" or "outside"; all nodes alike.
+{}
 # Between two signs of life.
 heartbeat_interval = "{}"
-# A node that is silent for this long is suspected; several heartbeats, or leaders change in vain.
+# A node that is silent for this long is suspected, unless by phi or from outside; several
+# heartbeats, or leaders change in vain.
 suspect_after = "{}"
-# Campaigns are spread at random over this time.
+# Campaigns are spread at random over this time, or follow one another at this distance.
 spread = "{}"
 
 [log]
@@ -190,6 +191,7 @@ requests_per_connection = {}
 lane_bytes = {}
 values_lane_bytes = {}
 "#,
+            policy_lines(leadership),
             format_duration(leadership.heartbeat_interval),
             format_duration(leadership.suspect_after),
             format_duration(leadership.spread),
@@ -262,13 +264,7 @@ impl Form {
         let never_lead = silent.map(|node| NodeId(*node.id.get_ref())).collect();
         let nodes = checked_nodes(self.node)?;
         let (span, leadership) = taken_apart(self.leadership);
-        if leadership.heartbeat_interval.is_zero()
-            || leadership.suspect_after <= leadership.heartbeat_interval
-        {
-            let what = "suspect_after must exceed heartbeat_interval, and that must exceed 0: \
-                        several heartbeats should fit";
-            return Err((span, what.to_owned()));
-        }
+        leadership.check().map_err(|what| (span, what.to_owned()))?;
         let (span, snapshots) = taken_apart(self.snapshots);
         let least = snapshots.every_bytes.min(snapshots.fetch_bytes_per_second);
         if least == 0 || snapshots.keep == 0 {
@@ -296,6 +292,34 @@ impl Form {
             limits: self.limits,
         })
     }
+}
+
+/// The policy, and what is set of its detector.
+fn policy_lines(settings: &LeadershipSettings) -> String {
+    let mut lines = match settings.policy {
+        Policy::Heartbeat => "policy = \"heartbeat\"".to_owned(),
+        Policy::FailureDetector => "policy = \"failure-detector\"".to_owned(),
+    };
+    let detector = settings.detector.map(|detector| match detector {
+        DetectorKind::Phi => "phi",
+        DetectorKind::Fixed => "fixed",
+        DetectorKind::Outside => "outside",
+    });
+    let threshold = settings.phi_threshold_milli.map(|milli| f64::from(milli) / 1000.0);
+    let floor = settings.phi_sigma_floor.map(format_duration);
+    for line in [
+        detector.map(|detector| format!("detector = {detector:?}")),
+        threshold.map(|threshold| format!("phi_threshold = {threshold:?}")),
+        settings.phi_window.map(|window| format!("phi_window = {window}")),
+        floor.map(|floor| format!("phi_sigma_floor = {floor:?}")),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        lines.push('\n');
+        lines.push_str(&line);
+    }
+    lines
 }
 
 fn taken_apart<T: Default>(section: Option<Spanned<T>>) -> (Range<usize>, T) {
@@ -350,6 +374,8 @@ mod tests {
 
     const HEAD: &str = "version = 1\ncluster = \"0000000000000000000000000000feed\"\n";
 
+    const DETECTED: &str = "[leadership]\npolicy = \"failure-detector\"\n";
+
     fn error_of(rest: &str) -> String {
         ClusterFile::parse(&format!("{HEAD}{rest}"), "cluster.toml").unwrap_err().to_string()
     }
@@ -368,6 +394,13 @@ mod tests {
         file.batching.batches_in_flight = 3;
         file.limits.lane_bytes = 77;
         file.never_lead.insert(NodeId(2));
+        assert_eq!(ClusterFile::parse(&file.to_toml(), "x").unwrap(), file);
+        file.leadership.policy = Policy::FailureDetector;
+        assert_eq!(ClusterFile::parse(&file.to_toml(), "x").unwrap(), file);
+        file.leadership.detector = Some(DetectorKind::Phi);
+        file.leadership.phi_threshold_milli = Some(8_500);
+        file.leadership.phi_window = Some(50);
+        file.leadership.phi_sigma_floor = Some(Duration::from_millis(10));
         assert_eq!(ClusterFile::parse(&file.to_toml(), "x").unwrap(), file);
         assert_eq!(file.address(NodeId(2)), Some("[::1]:7400"));
         assert_eq!(file.node_at("h1:7400"), Some(NodeId(1)));
@@ -394,6 +427,30 @@ mod tests {
             (
                 format!("{one}[leadership]\nsuspect_after = \"1ms\"\n"),
                 "cluster.toml:6: suspect_after must exceed heartbeat_interval",
+            ),
+            (
+                format!("{one}[leadership]\npolicy = \"phi\"\n"),
+                "cluster.toml:7: unknown variant `phi`",
+            ),
+            (
+                format!("{one}[leadership]\ndetector = \"phi\"\n"),
+                "cluster.toml:6: a detector is for policy = \"failure-detector\"",
+            ),
+            (
+                format!("{one}{DETECTED}detector = \"fixed\"\nphi_window = 5\n"),
+                "cluster.toml:6: what begins with phi_ is for",
+            ),
+            (
+                format!("{one}{DETECTED}phi_threshold = -1\n"),
+                "cluster.toml:6: phi_threshold must be from 0.5 to 64",
+            ),
+            (
+                format!("{one}{DETECTED}phi_window = 1\n"),
+                "cluster.toml:6: phi_window must be from 2 to 1000",
+            ),
+            (
+                format!("{one}{DETECTED}phi_sigma_floor = \"0ms\"\n"),
+                "cluster.toml:6: phi_sigma_floor must exceed 0",
             ),
             (format!("{one}[log\n"), "cluster.toml:6: "),
         ];

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use paxos_core::event::{FILTER_BYTES_MAX, FILTERS_MAX};
 use paxos_core::value::payload;
 use paxos_core::{
-    ClusterId, Manifest, MemberRole, Membership, NodeId, Operation, Outcome, Page, Position,
-    ReadLevel, Rejection, RoleKind, Slot, Status, TopicFilter,
+    Change, ClusterId, Manifest, MemberRole, Membership, NodeId, Operation, Outcome, Page,
+    Position, ReadLevel, Rejection, RoleKind, Slot, Status, TopicFilter,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -214,6 +214,8 @@ pub enum Call {
     },
     /// Who takes part.
     Members,
+    /// What changes of leadership the node remembers.
+    Changes,
     /// To have the node that is asked make a snapshot. Only an admin may ask so.
     Save,
     /// A piece of a snapshot of the node that is asked. Only an admin may ask so.
@@ -379,6 +381,8 @@ pub enum Response {
     Watched(Page),
     /// Who takes part.
     Members(Box<MembersReport>),
+    /// The latest changes of leadership, as the node saw them, the oldest first.
+    Changes(Vec<ChangeRecord>),
     /// Not asked for, under the id [`NEWS`]: the nodes can be reached there from now on.
     News {
         /// From this slot on; who has heard of a later one knows better.
@@ -469,6 +473,15 @@ impl Unavailable {
             }
         }
     }
+}
+
+/// A change of leadership, as a node saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeRecord {
+    /// When, by the clock of the node's host: milliseconds since 1970.
+    pub at_ms: u64,
+    /// What, why, and how long it took.
+    pub change: Change,
 }
 
 /// Who takes part, as a node knows.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::app::block_on;
 use crate::exit::{Exit, Fault};
+use crate::history;
 use crate::options::Common;
 use crate::output::Output;
 use crate::overview::Overview;
@@ -16,6 +17,12 @@ Examples:
   {app} leader show
   {app} leader show --cluster D/cluster.toml
   {app} leader show -o json";
+
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  {app} leader history
+  {app} leader history --cluster D/cluster.toml
+  {app} leader history -o json";
 
 const TRANSFER_EXAMPLES: &str = "\
 Examples:
@@ -35,6 +42,16 @@ enum Action {
     /// Show who leads
     #[command(after_help = SHOW_EXAMPLES)]
     Show {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Show what the nodes remember of changes of leadership: who, when and why
+    ///
+    /// Each node remembers the latest 256 changes since it started. Times are those of the nodes'
+    /// own clocks. T_detect is the silence after which a leader was suspected, T_elect the time
+    /// until another was elected, T_ready the time until the first slot of its own was chosen.
+    #[command(after_help = HISTORY_EXAMPLES)]
+    History {
         #[command(flatten)]
         common: Common,
     },
@@ -79,6 +96,7 @@ impl Leader {
                 output.result(format_args!("node {leader}"), &Leads { leader })?;
                 Ok(Exit::Done)
             }),
+            Action::History { common } => block_on(history::show(common, output)),
             Action::Transfer { to, common } => block_on(transfer(common, to.map(NodeId), output)),
         }
     }

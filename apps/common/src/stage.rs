@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use crate::children::Children;
 use crate::output::Output;
 use crate::overview::Overview;
+use crate::policy::PolicyOptions;
 use crate::timeline::{Timeline, grouped};
 
 const NODES: usize = 3;
@@ -49,10 +50,11 @@ impl Stage {
     ///
     /// # Errors
     /// Whatever stood in the way.
-    pub async fn set(output: &Output) -> anyhow::Result<Stage> {
+    pub async fn set(output: &Output, policy: &PolicyOptions) -> anyhow::Result<Stage> {
+        let leadership = policy.settings()?;
         let timeline = Timeline::start(output);
         timeline.tell("starting three nodes: own processes, QUIC between them, mutual TLS")?;
-        let children = Children::start(std::env::current_exe()?, NODES).await?;
+        let children = Children::start(std::env::current_exe()?, NODES, leadership).await?;
         for (node, address) in &children.cluster().nodes {
             let process = children.process_id(*node).unwrap_or_default();
             let node = node.0;

@@ -71,6 +71,8 @@ pub enum Order {
     Members(Asker, u64),
     /// Have a client told what happens.
     Follow(Follow),
+    /// Tell somebody what changes of leadership the node remembers.
+    Changes(Asker, u64),
     /// Have a snapshot made, and tell somebody of how much.
     Save(Asker, u64),
     /// Have somebody told a piece of a snapshot, from an offset on.
@@ -222,6 +224,7 @@ impl Desk {
         match pending.call {
             Call::Status => return self.orders.push(Order::Report(pending.asker, pending.id)),
             Call::Members => return self.orders.push(Order::Members(pending.asker, pending.id)),
+            Call::Changes => return self.orders.push(Order::Changes(pending.asker, pending.id)),
             Call::Ping => return self.answer(pending, Response::Pong),
             _ if pending.call.needs_admin() && !is_admin(&pending.identity) => {
                 let identity = pending.identity.to_string();

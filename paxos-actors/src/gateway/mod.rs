@@ -9,13 +9,15 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture,
     WrapFuture,
 };
-use paxos_core::{Envelope, Inside, Membership, Message, NodeId, RoleKind, Slot, Status};
+use paxos_core::{
+    Change, Envelope, Inside, Membership, Message, NodeId, RoleKind, Slot, Status, Took,
+};
 use paxos_net::protocol::{
     ClientResponse, MembersReport, NodeReport, Refused, Relay, Response, Unavailable,
 };
@@ -25,6 +27,7 @@ pub use desk::{Desk, GatewayOptions};
 pub use pending::Asker;
 
 use crate::failure::Failure;
+use crate::journal::Journal;
 use crate::messages::{Decision, Describe, GatewayInput, Halt, Notice, Shelve};
 use crate::roster::Roster;
 use crate::wiring::Wires;
@@ -47,6 +50,7 @@ pub struct GatewayActor {
     applied: Slot,
     /// The leader as known now, for those who cannot ask an actor; 0: none.
     leader: Arc<AtomicU64>,
+    journal: Journal,
 }
 
 impl GatewayActor {
@@ -63,7 +67,7 @@ impl GatewayActor {
         if wires.state.is_none() {
             desk = desk.without_state(genesis.learners().collect());
         }
-        GatewayActor { desk, wires, address, genesis, applied, leader }
+        GatewayActor { desk, wires, address, genesis, applied, leader, journal: Journal::default() }
     }
 
     fn inside(&self, message: Inside) {
@@ -88,6 +92,11 @@ impl GatewayActor {
                 Order::Members(Asker::Client(caller), id) => {
                     clients.push((caller, vec![self.members(id)]));
                 }
+                Order::Changes(Asker::Client(caller), id) => {
+                    let response = Response::Changes(self.journal.changes());
+                    let leader = self.desk.leader();
+                    clients.push((caller, vec![ClientResponse { id, leader, response }]));
+                }
                 Order::Save(Asker::Client(caller), id) => {
                     self.wires.decide(vec![Decision::Save]);
                     let response = Response::Saving { upto: self.applied.next() };
@@ -99,6 +108,7 @@ impl GatewayActor {
                 }
                 // A gateway does not relay these: they concern the node that is asked.
                 Order::Members(Asker::Peer(_), _)
+                | Order::Changes(Asker::Peer(_), _)
                 | Order::Save(Asker::Peer(_), _)
                 | Order::Piece(Asker::Peer(_), ..) => {}
                 Order::Reply(Asker::Client(caller), response) => match clients.last_mut() {
@@ -183,6 +193,18 @@ impl GatewayActor {
         );
     }
 
+    /// Writes a change of leadership down; whether it is news of who leads, and not only of how far
+    /// the leader is.
+    fn led(&mut self, change: &Change) -> bool {
+        let leader = change.leader.map(|ballot| ballot.node);
+        tracing::info!(node = %self.wires.me, leader = ?leader, why = change.why, took = ?change.took,
+            "leadership changed");
+        let id = leader.map_or(0, |leader| leader.0);
+        self.leader.store(id, Ordering::Relaxed);
+        self.journal.note(SystemTime::now(), change.clone());
+        !matches!(change.took, Some(Took::Ready(_)))
+    }
+
     fn measure_reach(&self) -> ResponseActFuture<Self, ()> {
         let wires = self.wires.clone();
         let describe = async move { describe(&wires, Some(RoleKind::Leadership)).await };
@@ -250,14 +272,13 @@ impl Handler<GatewayInput> for GatewayActor {
             GatewayInput::LinkChanged(peer, up) => self.desk.link_changed(now, peer, up),
             GatewayInput::Notices(notices) => {
                 for notice in notices {
-                    if let Notice::Led(change) = &notice {
-                        let leader = change.leader.map(|ballot| ballot.node);
-                        tracing::info!(node = %self.wires.me, leader = ?leader, why = change.why,
-                            "leadership changed");
-                        let id = leader.map_or(0, |leader| leader.0);
-                        self.leader.store(id, Ordering::Relaxed);
+                    let news = match &notice {
+                        Notice::Led(change) => self.led(change),
+                        _ => true,
+                    };
+                    if news {
+                        self.desk.notice(now, notice);
                     }
-                    self.desk.notice(now, notice);
                 }
             }
             GatewayInput::Applied(batches, upto) => {

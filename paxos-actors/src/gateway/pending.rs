@@ -36,6 +36,7 @@ impl Pending {
             Call::Watch { topics, .. } => topics.iter().map(TopicFilter::size).sum(),
             Call::Reconfigure { membership, .. } => 64 * membership.members.len(),
             Call::Members
+            | Call::Changes
             | Call::Save
             | Call::Piece { .. }
             | Call::Status

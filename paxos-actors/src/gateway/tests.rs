@@ -34,7 +34,7 @@ fn desk(options: GatewayOptions) -> Desk {
 
 fn led(node: Option<NodeId>) -> Notice {
     let leader = node.map(|node| Ballot { round: 1, node, incarnation: 1 });
-    Notice::Led(Change { leader, why: String::new() })
+    Notice::Led(Change { leader, why: String::new(), took: None })
 }
 
 fn caller() -> Caller {

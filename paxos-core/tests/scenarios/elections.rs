@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use paxos_core::{
-    Ballot, Heartbeat, LeadershipMessage, Message, NodeId, ProposerMessage, ProposerOptions, Slot,
-    Time,
+    Ballot, DetectorOptions, Heartbeat, LeadershipMessage, Message, NodeId, PhiOptions,
+    ProposerMessage, ProposerOptions, Rule, Slot, Time,
 };
 
 use crate::cluster::Cluster;
@@ -66,41 +66,46 @@ fn b14_proc2_the_first_refusal_that_a_leader_of_the_past_hears_deposes_nobody() 
 
 #[test]
 fn b18_a_leader_of_the_past_keeps_nobody_waiting() {
-    let mut cluster = Cluster::governed(5);
-    elect(&mut cluster, 1, &[1, 2, 3, 4, 5]);
-    cluster.settle();
-    let old = cluster.ballot(1).unwrap();
-    elect(&mut cluster, 2, &[2, 3, 4, 5]);
-    cluster.crash(2);
-    for node in 2..=5 {
-        cluster.cut(1, node);
-    }
-    cluster.settle();
-    // n1 does not know that it was replaced, and everybody goes on hearing it.
-    let interval = Duration::from_millis(50);
-    let led = |cluster: &Cluster| (3..=5).find(|node| cluster.leads(*node));
-    for beat in 1..=100 {
-        for node in 3..=5 {
-            let heartbeat = Heartbeat {
-                incarnation: 1,
-                sequence: 1_000_000 + beat,
-                sent: Time(0),
-                leading: Some(old),
-                hears: Some(old),
-                next: Slot(1),
-                saved: Slot(0),
-                campaigns: true,
-            };
-            let heartbeat = LeadershipMessage::Heartbeat(heartbeat);
-            cluster.inject(1, node, Message::Leadership(heartbeat));
+    let phi = DetectorOptions::Phi(PhiOptions::default());
+    for rule in
+        [Rule::Heartbeat, Rule::FailureDetector(DetectorOptions::Fixed), Rule::FailureDetector(phi)]
+    {
+        let mut cluster = Cluster::governed_by(5, rule);
+        elect(&mut cluster, 1, &[1, 2, 3, 4, 5]);
+        cluster.settle();
+        let old = cluster.ballot(1).unwrap();
+        elect(&mut cluster, 2, &[2, 3, 4, 5]);
+        cluster.crash(2);
+        for node in 2..=5 {
+            cluster.cut(1, node);
         }
-        cluster.run_for(interval);
-        if led(&cluster).is_some() {
-            break;
+        cluster.settle();
+        // n1 does not know that it was replaced, and everybody goes on hearing it.
+        let interval = Duration::from_millis(50);
+        let led = |cluster: &Cluster| (3..=5).find(|node| cluster.leads(*node));
+        for beat in 1..=100 {
+            for node in 3..=5 {
+                let heartbeat = Heartbeat {
+                    incarnation: 1,
+                    sequence: 1_000_000 + beat,
+                    sent: Time(0),
+                    leading: Some(old),
+                    hears: Some(old),
+                    next: Slot(1),
+                    saved: Slot(0),
+                    campaigns: true,
+                };
+                let heartbeat = LeadershipMessage::Heartbeat(heartbeat);
+                cluster.inject(1, node, Message::Leadership(heartbeat));
+            }
+            cluster.run_for(interval);
+            if led(&cluster).is_some() {
+                break;
+            }
         }
+        let leader = led(&cluster).expect("one of those that promised more leads");
+        let ticket = cluster.propose(leader, "x");
+        cluster.run_for(SECONDS);
+        assert!(cluster.is_chosen(ticket));
     }
-    let leader = led(&cluster).expect("one of those that promised more leads");
-    let ticket = cluster.propose(leader, "x");
-    cluster.run_for(SECONDS);
-    assert!(cluster.is_chosen(ticket));
 }

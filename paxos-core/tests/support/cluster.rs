@@ -11,9 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use paxos_core::{
     Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Configurations, Effect, Elector, Envelope,
-    HeartbeatOptions, HeartbeatPolicy, Input, Inside, Learner, LearnerOptions, Membership, Message,
-    NodeId, Persist, Proposal, Proposer, ProposerMessage, ProposerOptions, Random, ReadLevel,
-    Record, Recovered, Restored, Role, RoleKind, Slot, Status, Time, Value, receivers,
+    Input, Inside, LeadershipOptions, Learner, LearnerOptions, Membership, Message, NodeId,
+    Persist, Policy, Proposal, Proposer, ProposerMessage, ProposerOptions, Random, ReadLevel,
+    Record, Recovered, Restored, Role, RoleKind, Rule, Slot, Status, Time, Value, receivers,
 };
 
 /// A story that makes more events than this in one go is stuck in one moment.
@@ -52,8 +52,8 @@ pub struct Cluster {
 #[derive(Default)]
 struct Node {
     roles: Option<Roles>,
-    /// With a leadership policy; else only the story campaigns.
-    governed: bool,
+    /// The rule of its leadership, if it has one; else only the story campaigns.
+    governed: Option<Rule>,
     incarnation: u64,
     synced: Vec<Record>,
     unsynced: VecDeque<Persist>,
@@ -65,7 +65,7 @@ struct Roles {
     acceptor: Acceptor,
     proposer: Proposer,
     learner: Learner,
-    elector: Option<Elector<HeartbeatPolicy>>,
+    elector: Option<Elector>,
 }
 
 impl Roles {
@@ -85,21 +85,26 @@ impl Roles {
 impl Cluster {
     /// Voters 1 to `n`. Nobody campaigns unless the story says so.
     pub fn of(n: u64) -> Self {
-        Self::with(n, false, AcceptorOptions::default())
+        Self::with(n, None, AcceptorOptions::default())
     }
 
     /// The same with promises of pages with so many values.
     pub fn paged(n: u64, values: usize) -> Self {
         let acceptors = AcceptorOptions { page_values: values, ..AcceptorOptions::default() };
-        Self::with(n, false, acceptors)
+        Self::with(n, None, acceptors)
     }
 
-    /// The same with the heartbeat policy.
+    /// The same with the policy `heartbeat`.
     pub fn governed(n: u64) -> Self {
-        Self::with(n, true, AcceptorOptions::default())
+        Self::governed_by(n, Rule::Heartbeat)
     }
 
-    fn with(n: u64, governed: bool, acceptors: AcceptorOptions) -> Self {
+    /// The same with leaderships by this rule.
+    pub fn governed_by(n: u64, rule: Rule) -> Self {
+        Self::with(n, Some(rule), AcceptorOptions::default())
+    }
+
+    fn with(n: u64, governed: Option<Rule>, acceptors: AcceptorOptions) -> Self {
         let nodes = (1..=n).map(NodeId);
         let addresses = nodes.clone().map(|node| (node, String::new()));
         let membership = Membership::of_voters(addresses).unwrap().with_alpha(16).unwrap();
@@ -107,7 +112,10 @@ impl Cluster {
             now: Time(0),
             governing: BTreeMap::from([(Slot::FIRST, membership.clone())]),
             genesis: Configurations::genesis(membership),
-            nodes: nodes.clone().map(|node| (node, Node { governed, ..Node::default() })).collect(),
+            nodes: nodes
+                .clone()
+                .map(|node| (node, Node { governed: governed.clone(), ..Node::default() }))
+                .collect(),
             flying: Vec::new(),
             cuts: BTreeSet::new(),
             sent: Vec::new(),
@@ -156,14 +164,16 @@ impl Cluster {
         let learner =
             Learner::recover(me, LearnerOptions::default(), Restored::nothing(to()), &log);
         this.applied = learner.chosen(Slot::FIRST).map(|(_, value)| value.clone()).collect();
-        let options = HeartbeatOptions::default();
-        let policy = HeartbeatPolicy::new(me, run, options, to(), node + 100 * run, now);
+        let elector = this.governed.clone().map(|rule| {
+            let options = LeadershipOptions { rule, ..LeadershipOptions::default() };
+            Elector::new(me, Policy::new(me, run, options, to(), node + 100 * run, now))
+        });
         let hello = learner.advanced();
         this.roles = Some(Roles {
             acceptor: Acceptor::recover(me, acceptors, &log, now),
             proposer: Proposer::new(me, run, ProposerOptions::default(), to()),
             learner,
-            elector: this.governed.then(|| Elector::new(me, policy)),
+            elector,
         });
         self.tell(node, hello);
     }

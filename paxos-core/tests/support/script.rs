@@ -221,7 +221,8 @@ impl<'a> Words<'a> {
                 self.skip("hears");
                 let hears = Some(self.ballot()).filter(|ballot| *ballot != Ballot::ZERO);
                 self.skip("next");
-                let (sent, next) = (Time(0), self.slot());
+                // Sent in turn, as with the default interval.
+                let (sent, next) = (Time(sequence * 50_000), self.slot());
                 let saved = self.maybe("saved", Self::slot).unwrap_or_default();
                 let campaigns = true;
                 let beat = Heartbeat {
@@ -345,6 +346,13 @@ impl<'a> Words<'a> {
                 Inside::Drained { ballot, next: self.slot() }
             }
             "ready" => Inside::Ready { ballot: self.ballot() },
+            "suspected" => {
+                let node = self.node();
+                let words = std::iter::from_fn(|| (!self.ends()).then(|| self.word()));
+                let words: Vec<_> = words.collect();
+                Inside::Suspected { node, why: words.join(" ") }
+            }
+            "trusted" => Inside::Trusted { node: self.node() },
             _ => return None,
         }))
     }
@@ -372,7 +380,9 @@ impl<'a> Words<'a> {
             }
             "unheard" => {
                 self.skip("for");
-                Resignation::NoQuorum(Duration::from_millis(self.number()))
+                let silence = Duration::from_millis(self.number());
+                self.has("ms");
+                Resignation::NoQuorum(silence)
             }
             other => panic!("no reason is called {other}, in: {}", self.line),
         }

@@ -235,6 +235,7 @@ fn size(call: &Call) -> usize {
         Call::Watch { topics, .. } => topics.iter().map(TopicFilter::size).sum(),
         Call::Reconfigure { .. }
         | Call::Members
+        | Call::Changes
         | Call::Save
         | Call::Piece { .. }
         | Call::Status

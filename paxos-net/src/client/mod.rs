@@ -31,7 +31,9 @@ use crate::codec::{Codec, Protocol};
 use crate::credentials::Credentials;
 use crate::limits::Limits;
 use crate::network::Network;
-use crate::protocol::{Call, Consistency, MembersReport, NodeReport, Response, Served};
+use crate::protocol::{
+    Call, ChangeRecord, Consistency, MembersReport, NodeReport, Response, Served,
+};
 use crate::tls;
 
 use self::calls::Failure;
@@ -378,6 +380,25 @@ impl Client {
         for node in self.inner.nodes.addresses().into_keys() {
             let client = self.clone();
             asked.spawn(async move { (node, client.status_until(node, deadline).await) });
+        }
+        asked.join_all().await.into_iter().collect()
+    }
+
+    /// What changes of leadership each node remembers. Those that do not answer are not waited for
+    /// long.
+    pub async fn changes(&self) -> BTreeMap<NodeId, Result<Vec<ChangeRecord>, ClientError>> {
+        let deadline = Instant::now() + self.inner.timeout.min(STATUS);
+        let mut asked = JoinSet::new();
+        for node in self.inner.nodes.addresses().into_keys() {
+            let client = self.clone();
+            asked.spawn(async move {
+                let changes = match client.ask_node(node, Call::Changes, deadline).await {
+                    Ok(Response::Changes(changes)) => Ok(changes),
+                    Ok(_) => Err(unexpected()),
+                    Err(error) => Err(error),
+                };
+                (node, changes)
+            });
         }
         asked.join_all().await.into_iter().collect()
     }

@@ -148,6 +148,7 @@ impl Stub {
                 applied: self.replica.lock().unwrap().applied(),
                 links: BTreeMap::new(),
             })),
+            Call::Changes => Response::Changes(Vec::new()),
             Call::Members
             | Call::Reconfigure { .. }
             | Call::Save

@@ -150,16 +150,6 @@ impl Cluster {
         cluster
     }
 
-    /// A cluster of three of an app whose nodes are ready.
-    ///
-    /// # Panics
-    /// If that fails.
-    pub fn started_of(app: &'static str) -> Cluster {
-        let mut cluster = Cluster::made_of(app);
-        cluster.start_all();
-        cluster
-    }
-
     /// How its roles are spread.
     pub fn form(&self) -> Form {
         self.form

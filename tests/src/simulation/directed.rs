@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use paxos_core::membership::MembershipError;
-use paxos_core::{Envelope, Membership, NodeId, Random, ReadLevel, Replica, Time};
+use paxos_core::{Envelope, Membership, NodeId, Random, ReadLevel, Replica, Rule, Time};
 
 use super::client::{Client, Present, Wish};
 use super::events::Event;
@@ -40,6 +40,11 @@ impl Cluster {
     /// So many voters on a quiet network, and four clients with one operation each outstanding.
     pub fn of(voters: u64) -> Self {
         Self::planned(voters, 1, |plan| plan)
+    }
+
+    /// The same with leaderships by this rule.
+    pub fn under(voters: u64, rule: &Rule) -> Self {
+        Self::planned(voters, 1, |plan| plan.under(rule))
     }
 
     /// The same with a seed, and with the plan of its network, disks and clients changed.

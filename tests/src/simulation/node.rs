@@ -7,9 +7,9 @@ use bytes::Bytes;
 use paxos_actors::log::{self, DataIdentity, Log, LogError, LogOptions, MemoryDisk, Snapshots};
 use paxos_core::{
     Acceptor, AcceptorOptions, Archive, Backlog, ClusterId, Configurations, Effect, Elector,
-    Envelope, Governance, HeartbeatOptions, HeartbeatPolicy, Hosting, Input, Inside, Learner,
-    MemberRole, NodeId, Persist, Proposer, Record, Recovered, Replica, Role, RoleKind, Slot,
-    Status, Time, Value,
+    Envelope, Governance, Hosting, Input, Inside, LeadershipOptions, Learner, MemberRole, NodeId,
+    Persist, Policy, Proposer, Record, Recovered, Replica, Role, RoleKind, Slot, Status, Time,
+    Value,
 };
 
 use super::clock::Clock;
@@ -120,7 +120,7 @@ pub struct Running {
     acceptor: Option<Acceptor>,
     proposer: Option<Proposer>,
     learner: Option<Learner>,
-    elector: Elector<HeartbeatPolicy>,
+    elector: Elector,
     archive: Option<Archive>,
     /// The service.
     pub replica: Replica<Services>,
@@ -172,8 +172,8 @@ impl Running {
         let configurations = governance.as_ref().map_or_else(known, |it| it.configurations.clone());
         let hosting = Hosting::of(me, host.keeps_state, host.may_lead, &configurations);
         let learner = learner.map(|learner| learner.beside_acceptor(hosting.accepts));
-        let heartbeat = HeartbeatOptions { campaigns: hosting.leads, ..settings.heartbeat };
-        let policy = HeartbeatPolicy::new(me, run, heartbeat, known(), seed, now);
+        let leadership = LeadershipOptions { campaigns: hosting.leads, ..settings.leadership };
+        let policy = Policy::new(me, run, leadership, known(), seed, now);
         let mut backlog = Backlog::new(settings.snapshots.every_bytes, 0);
         for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(next)) {
             plant.apply(me, &mut replica, slot, value);

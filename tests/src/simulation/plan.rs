@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use paxos_core::{
-    AcceptorOptions, ArchiveOptions, HeartbeatOptions, LearnerOptions, Member, MemberRole,
-    Membership, NodeId, ProposerOptions, Quorums, Random, SessionLimits,
+    AcceptorOptions, ArchiveOptions, DetectorOptions, LeadershipOptions, LearnerOptions, Member,
+    MemberRole, Membership, NodeId, PhiOptions, ProposerOptions, Quorums, Random, Rule,
+    SessionLimits,
 };
 
 use super::services::Service;
@@ -64,7 +65,7 @@ pub struct Settings {
     /// Of its learner.
     pub learner: LearnerOptions,
     /// Of its leadership.
-    pub heartbeat: HeartbeatOptions,
+    pub leadership: LeadershipOptions,
     /// Of its archive.
     pub archive: ArchiveOptions,
     /// When it makes snapshots, and how many it keeps.
@@ -92,16 +93,17 @@ impl Settings {
     fn draw(random: &mut Random) -> Self {
         let mut settings = Settings::default();
         let slower = 1 + random.below(7).saturating_sub(3) as u32;
-        let Settings { acceptor, proposer, learner, heartbeat, archive, snapshots } = &mut settings;
+        let Settings { acceptor, proposer, learner, leadership, archive, snapshots } =
+            &mut settings;
         for time in [
             &mut proposer.retransmit,
             &mut proposer.confirm_every,
             &mut proposer.patience,
             &mut learner.fetch_after,
             &mut learner.fetch_timeout,
-            &mut heartbeat.interval,
-            &mut heartbeat.suspect_after,
-            &mut heartbeat.spread,
+            &mut leadership.interval,
+            &mut leadership.suspect_after,
+            &mut leadership.spread,
             &mut archive.retry,
         ] {
             *time *= slower;
@@ -220,10 +222,11 @@ impl Plan {
         };
         // Some clients are done early, others work until the faults end, or beyond.
         let drift = random.below(3) == 0;
-        let settings = Settings::draw(random);
+        let mut settings = Settings::draw(random);
         let membership = with_lease(random, membership, &settings, drift);
         let operations = 60 + random.below(80);
         let think = faults_for * (1 + random.below(50)) as u32 / (20 * operations as u32);
+        settings.leadership.rule = rule(random, settings.leadership.interval);
         Plan {
             service: Service::default(),
             clients: 3 + random.below(6),
@@ -312,6 +315,12 @@ impl Plan {
         self
     }
 
+    /// The same plan with leaderships by another rule.
+    pub fn under(mut self, rule: &Rule) -> Self {
+        self.settings.leadership.rule = rule.clone();
+        self
+    }
+
     /// Whether leases may be relied on: no clock does what the membership does not allow for.
     pub fn leases_hold(&self) -> bool {
         let drift = if self.drift { DRIFT_PPM } else { 0 };
@@ -326,6 +335,21 @@ impl Plan {
 
 fn between(random: &mut Random, low: u64, high: u64) -> Duration {
     Duration::from_millis(low + random.below(high - low + 1))
+}
+
+/// Half of the plans have the policy `heartbeat`, and a quarter each of the two detectors.
+fn rule(random: &Random, interval: Duration) -> Rule {
+    let phi = PhiOptions { floor: interval / 2, ..PhiOptions::default() };
+    match aside(random).below(4) {
+        0 => Rule::FailureDetector(DetectorOptions::Fixed),
+        1 => Rule::FailureDetector(DetectorOptions::Phi(phi)),
+        _ => Rule::Heartbeat,
+    }
+}
+
+/// Draws that change none of those that follow.
+pub(crate) fn aside(random: &Random) -> Random {
+    Random::new(!random.clone().draw())
 }
 
 /// Of clocks at rates between half and one and a half, one runs three times as fast as another.
@@ -344,7 +368,7 @@ fn with_lease(
     drift: bool,
 ) -> Membership {
     let part = [0, 0, 2, 4, 6, 7, 8, 9][random.below(8) as usize];
-    let lease = settings.heartbeat.suspect_after * part / 8;
+    let lease = settings.leadership.suspect_after * part / 8;
     Membership { lease, drift_ppm: if drift { DRIFT_PPM } else { 50_000 }, ..membership }
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use paxos_actors::log::{Disk, MemoryDisk};
 use paxos_core::{
-    Acceptor, Applied, Archive, Effect, Elector, HeartbeatPolicy, Input, Learner, Membership,
-    NodeId, Proposer, Recovered, Replica, Role, RoleKind, Slot, Status, Time, Value,
+    Acceptor, Applied, Archive, Effect, Elector, Input, Learner, Membership, NodeId, Proposer,
+    Recovered, Replica, Role, RoleKind, Slot, Status, Time, Value,
 };
 
 use super::services::Services;
@@ -73,7 +73,7 @@ pub enum Actor<'a> {
     /// Its learner.
     Learner(&'a mut Learner),
     /// Its leadership.
-    Leadership(&'a mut Elector<HeartbeatPolicy>),
+    Leadership(&'a mut Elector),
     /// Its archive.
     Archive(&'a mut Archive),
 }

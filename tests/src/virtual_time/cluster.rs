@@ -102,6 +102,7 @@ impl Cluster {
         file.log.segment_bytes = SEGMENT_BYTES;
         file.snapshots.every_bytes = SNAPSHOT_BYTES;
         file.net.codec = setup.codec;
+        file.leadership = setup.leadership.clone();
         let drift_ppm = if setup.drift { DRIFT_PPM } else { genesis.drift_ppm };
         let genesis = Membership { drift_ppm, ..genesis };
         let mut homes = BTreeMap::new();

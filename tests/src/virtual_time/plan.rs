@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use paxos_core::{Member, MemberRole, Membership, NodeId, Quorums, Random};
 use paxos_net::Codec;
+use paxos_net::settings::{DetectorKind, LeadershipSettings, Policy};
 
 use super::switch::{Traffic, Weather};
-use crate::simulation::{TROUBLES, Trouble, quorums};
+use crate::simulation::{TROUBLES, Trouble, aside, quorums};
 
 /// One run, drawn from a seed.
 #[derive(Clone, Debug)]
@@ -55,6 +56,8 @@ pub struct Setup {
     pub drift: bool,
     /// Whether leases may be relied on: no clock does what the membership does not allow for.
     pub leases_hold: bool,
+    /// How the nodes choose their leader.
+    pub leadership: LeadershipSettings,
 }
 
 impl Setup {
@@ -75,6 +78,7 @@ impl Setup {
             slow_syncs: false,
             drift: false,
             leases_hold: true,
+            leadership: LeadershipSettings::default(),
         })
     }
 
@@ -95,7 +99,7 @@ impl Setup {
         let members = members.map(|(node, role)| (node, Member { role, address: address(node) }));
         let membership = Membership::of(members.collect()).map_err(|error| error.to_string())?;
         let quorums = self.quorums.clone();
-        let silent = learners.last().filter(|_| self.read_replica);
+        let silent = { learners }.next_back().filter(|_| self.read_replica);
         Ok((Membership { quorums, ..membership }, silent.into_iter().collect()))
     }
 
@@ -126,6 +130,7 @@ impl Setup {
             slow_syncs: random.below(3) == 0,
             drift: random.below(3) == 0,
             leases_hold: true,
+            leadership: leadership(random),
         };
         setup.apart(random)
     }
@@ -180,6 +185,16 @@ impl Plan {
             faults_for: millis(between(5000, 10_000)),
         }
     }
+}
+
+/// Either policy, with either detector; drawn aside, so that no other draw changes.
+fn leadership(random: &Random) -> LeadershipSettings {
+    let (policy, detector) = match aside(random).below(4) {
+        0 => (Policy::FailureDetector, Some(DetectorKind::Fixed)),
+        1 => (Policy::FailureDetector, Some(DetectorKind::Phi)),
+        _ => (Policy::Heartbeat, None),
+    };
+    LeadershipSettings { policy, detector, ..LeadershipSettings::default() }
 }
 
 /// What happened, by kind.

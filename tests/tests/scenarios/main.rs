@@ -18,6 +18,14 @@ mod roles;
 
 use std::time::Duration;
 
+use paxos_core::{DetectorOptions, PhiOptions, Rule};
+
+/// Both policies, and both detectors: stories of elections are told under each.
+fn rules() -> [Rule; 3] {
+    let phi = DetectorOptions::Phi(PhiOptions::default());
+    [Rule::Heartbeat, Rule::FailureDetector(DetectorOptions::Fixed), Rule::FailureDetector(phi)]
+}
+
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use paxos_app::app::block_on;
 use paxos_app::exit::{Exit, Fault};
 use paxos_app::output::Output;
+use paxos_app::policy::PolicyOptions;
 use paxos_app::signals::unless_stopped;
 use paxos_app::stage::{CATCH_UP, Stage};
 use paxos_app::timeline::grouped;
@@ -34,8 +35,8 @@ const DONE: &str = "acknowledged";
 const EXAMPLES: &str = "\
 Examples:
   counter demo
-  counter demo -o json    (the verdict alone)
-  TMPDIR=/var/tmp counter demo";
+  counter demo --policy failure-detector
+  counter demo -o json    (the verdict alone)";
 
 /// Show three nodes that go on counting while their leader is killed
 ///
@@ -44,7 +45,10 @@ Examples:
 /// says in the end. Exit 1 if that differs.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Demo {}
+pub struct Demo {
+    #[command(flatten)]
+    policy: PolicyOptions,
+}
 
 impl Demo {
     /// Shows it.
@@ -52,12 +56,12 @@ impl Demo {
     /// # Errors
     /// Whatever kept it from its end; or what is wrong with it.
     pub fn run(&self, output: &Output) -> anyhow::Result<Exit> {
-        block_on(unless_stopped(show(output)))
+        block_on(unless_stopped(show(output, &self.policy)))
     }
 }
 
-async fn show(output: &Output) -> anyhow::Result<Exit> {
-    let mut stage = Stage::set(output).await?;
+async fn show(output: &Output, policy: &PolicyOptions) -> anyhow::Result<Exit> {
+    let mut stage = Stage::set(output, policy).await?;
     let mut config = stage.children.client_config()?;
     config.timeout = ATTEMPT;
     let crowd = Crowd::start(CLIENTS, &config, COUNTER)?;

@@ -10,6 +10,7 @@ use paxos_app::children::Children;
 use paxos_app::exit::{Exit, Fault};
 use paxos_app::options::Common;
 use paxos_app::output::Output;
+use paxos_app::policy::PolicyOptions;
 use paxos_app::signals::{stdin_closed, unless_stopped};
 use paxos_app::timeline::Timeline;
 use paxos_net::client::ClientConfig;
@@ -32,7 +33,7 @@ const PERIOD_MIN: Duration = Duration::from_millis(500);
 const EXAMPLES: &str = "\
 Examples:
   counter torture --clients 8 --ops 10000 --kill-leader-every 2s
-  counter torture --ops 1000 --history history.jsonl
+  counter torture --kill-leader-every 2s --policy failure-detector --detector phi
   counter torture --cluster D/cluster.toml --until-stdin-closes    (without kills)";
 
 /// Work on one counter with many clients while leaders are killed, and judge the result
@@ -66,6 +67,9 @@ pub struct TortureCommand {
     /// Write what clients asked and were told to this file, as JSON Lines
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
+
+    #[command(flatten)]
+    policy: PolicyOptions,
 
     #[command(flatten)]
     common: Common,
@@ -103,6 +107,12 @@ impl TortureCommand {
                 return Err(Fault::usage("--kill-leader-every must be at least 500ms"));
             }
         }
+        if self.policy.is_given() && self.common.names_cluster() {
+            return Err(Fault::usage(
+                "--policy is for nodes of its own: leave --cluster away, or set it in that file",
+            ));
+        }
+        self.policy.settings()?;
         if self.common.names_cluster() { Ok(()) } else { self.common.refuse_strays() }
     }
 
@@ -119,7 +129,9 @@ impl TortureCommand {
             let config = self.attempts(self.common.client_config()?);
             torture.run_elsewhere(config, &timeline, self.told_enough()).await?
         } else {
-            let mut children = Children::start(std::env::current_exe()?, NODES).await?;
+            let leadership = self.policy.settings()?;
+            let program = std::env::current_exe()?;
+            let mut children = Children::start(program, NODES, leadership).await?;
             timeline.tell(format_args!("{NODES} nodes started"))?;
             let config = self.attempts(children.client_config()?);
             torture.run(&mut children, config, &timeline).await?
@@ -198,6 +210,9 @@ mod tests {
         assert!(check(&["--kill-leader-every", "2s"]).is_ok());
         assert!(check(&["--kill-leader-every", "0s"]).is_err());
         assert!(check(&["--via", "127.0.0.1:7401"]).is_err());
+        assert!(check(&["--policy", "failure-detector"]).is_ok());
+        assert!(check(&["--detector", "phi"]).is_err());
+        assert!(check(&["--cluster", "c.toml", "--policy", "heartbeat"]).is_err());
     }
 
     #[test]
