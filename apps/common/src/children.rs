@@ -9,12 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use paxos_actors::InitOptions;
+use paxos_actors::{InitOptions, Preset};
 use paxos_core::NodeId;
 use paxos_net::client::{Client, ClientConfig};
 use paxos_net::cluster_file::ClusterFile;
 use paxos_net::credentials::Credentials;
-use paxos_net::settings::LeadershipSettings;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
@@ -56,22 +55,16 @@ struct Running {
 }
 
 impl Children {
-    /// Makes a cluster of `count` nodes with these settings of their leadership, starts them with
-    /// `program serve` and waits until all are ready. Must be called within a tokio runtime.
+    /// Makes a cluster of `count` nodes with these settings, starts them with `program serve` and
+    /// waits until all are ready. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// Whatever stood in the way, with the end of a node's log if it was the node.
-    pub async fn start(
-        program: PathBuf,
-        count: usize,
-        leadership: LeadershipSettings,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(program: PathBuf, count: usize, preset: Preset) -> anyhow::Result<Self> {
         let folder = TemporaryFolder::create("paxos").context("making a temporary folder")?;
         let addresses = free_addresses(count)?;
-        let options = InitOptions::new(folder.path(), addresses);
-        let cluster = ClusterFile { leadership, ..paxos_actors::init(&options)? };
-        fs::write(folder.path().join(CLUSTER_FILE), cluster.to_toml())
-            .context("writing the cluster file")?;
+        let options = InitOptions { preset, ..InitOptions::new(folder.path(), addresses) };
+        let cluster = paxos_actors::init(&options)?;
         let mut config = client_config(&cluster, folder.path())?;
         config.timeout = STATUS;
         let client = Client::new(config)?;

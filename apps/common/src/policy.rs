@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use paxos_actors::Preset;
 use paxos_net::settings::{DetectorKind, LeadershipSettings, Policy};
 
 use crate::exit::Fault;
@@ -38,17 +39,18 @@ impl PolicyOptions {
         self.policy.is_some() || self.detector.is_some()
     }
 
-    /// The settings that the nodes get.
+    /// The settings that the nodes get; all others are as by default.
     ///
     /// # Errors
     /// What does not go together.
-    pub fn settings(&self) -> Result<LeadershipSettings, Fault> {
+    pub fn preset(&self) -> Result<Preset, Fault> {
         let policy = self.policy.unwrap_or_default();
         if self.detector.is_some() && policy != Policy::FailureDetector {
             return Err(Fault::usage("--detector needs --policy failure-detector"));
         }
         let detector = self.detector;
-        Ok(LeadershipSettings { policy, detector, ..LeadershipSettings::default() })
+        let leadership = LeadershipSettings { policy, detector, ..LeadershipSettings::default() };
+        Ok(Preset { leadership, ..Preset::default() })
     }
 }
 
@@ -65,7 +67,7 @@ mod tests {
 
     fn settings(line: &[&str]) -> Option<LeadershipSettings> {
         let line = Line::try_parse_from(["x"].iter().chain(line)).ok()?;
-        line.options.settings().ok()
+        line.options.preset().ok().map(|preset| preset.leadership)
     }
 
     #[test]

@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use paxos_actors::Preset;
 use paxos_core::NodeId;
 use tokio::time::sleep;
 
 use crate::children::Children;
 use crate::output::Output;
 use crate::overview::Overview;
-use crate::policy::PolicyOptions;
 use crate::timeline::{Timeline, grouped};
 
 const NODES: usize = 3;
@@ -46,15 +46,14 @@ pub struct Fallen {
 }
 
 impl Stage {
-    /// Starts three nodes of this program, and waits until one leads.
+    /// Starts three nodes of this program with these settings, and waits until one leads.
     ///
     /// # Errors
     /// Whatever stood in the way.
-    pub async fn set(output: &Output, policy: &PolicyOptions) -> anyhow::Result<Stage> {
-        let leadership = policy.settings()?;
+    pub async fn set(output: &Output, preset: Preset) -> anyhow::Result<Stage> {
         let timeline = Timeline::start(output);
         timeline.tell("starting three nodes: own processes, QUIC between them, mutual TLS")?;
-        let children = Children::start(std::env::current_exe()?, NODES, leadership).await?;
+        let children = Children::start(std::env::current_exe()?, NODES, preset).await?;
         for (node, address) in &children.cluster().nodes {
             let process = children.process_id(*node).unwrap_or_default();
             let node = node.0;

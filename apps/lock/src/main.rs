@@ -11,7 +11,7 @@ use paxos_app::operations::Operation;
 use paxos_app::output::Output;
 use paxos_app::{app, logging};
 
-use paxos_net::settings::{Batching, SnapshotSettings};
+use paxos_net::settings::{Batching, LeadershipSettings, Policy, SnapshotSettings};
 
 use lock::LockService;
 
@@ -94,9 +94,14 @@ impl Line {
 }
 
 /// Commands are small and few, and somebody waits for each: none is kept back to be sent with
-/// others, and the state is small enough to be saved often.
+/// others, and the state is small enough to be saved often. Who leads is followed by a failure
+/// detector, whose successor needs no random pause.
 fn preset() -> Preset {
     Preset {
+        leadership: LeadershipSettings {
+            policy: Policy::FailureDetector,
+            ..LeadershipSettings::default()
+        },
         batching: Batching { batches_in_flight: 64, ..Batching::default() },
         snapshots: SnapshotSettings { every_bytes: 4 << 20, ..SnapshotSettings::default() },
         window: Some(256),

@@ -22,7 +22,7 @@ pub mod tokens;
 pub mod window;
 
 /// What can say that a promise is broken, by the name that its words begin with.
-pub const CHECKERS: [&str; 15] = [
+pub const CHECKERS: [&str; 16] = [
     "agreement",
     "alarms",
     "answers",

@@ -13,7 +13,7 @@ use super::client::{Client, Present, Wish};
 use super::events::Event;
 use super::plan::{Faults, Plan, Settings};
 use super::plant::Sound;
-use super::services::Services;
+use super::services::{Service, Services};
 use super::world::{PROGRESS_WITHIN, Report, World};
 
 /// The name under which the world keeps the cuts of a story.
@@ -283,7 +283,7 @@ impl Cluster {
     /// A client of its own reads at this node, and at others if it gets no answer. Its number.
     pub fn read_at(&mut self, node: u64, level: ReadLevel) -> usize {
         let id = self.world.clients.len();
-        let mut client = Client::new(id as u64, 1, true);
+        let mut client = Client::new(id as u64, 1, Service::default(), true);
         client.node = NodeId(node);
         let (invoked, wish) = (self.world.now, Wish::Read(level));
         client.present = Some(Present { invoked, wish });

@@ -12,6 +12,8 @@ use paxos_app::output::Output;
 use paxos_app::signals::unless_stopped;
 use paxos_app::stage::Stage;
 
+use crate::preset;
+
 const SPEAKERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 const ROOM: &str = "demo";
 
@@ -53,7 +55,7 @@ impl Demo {
 }
 
 async fn show(output: &Output) -> anyhow::Result<Exit> {
-    let mut stage = Stage::set(output).await?;
+    let mut stage = Stage::set(output, preset()).await?;
     let mut config = stage.children.client_config()?;
     config.timeout = PATIENCE;
     let audience = Audience::gather(&config, ROOM, &stage.timeline)?;

@@ -9,11 +9,11 @@ use paxos_app::children::Children;
 use paxos_app::exit::{Exit, Fault};
 use paxos_app::options::Common;
 use paxos_app::output::Output;
+use paxos_app::policy::PolicyOptions;
 use paxos_app::signals::unless_stopped;
 use paxos_app::timeline::grouped;
 use paxos_net::client::ClientConfig;
 use paxos_net::duration::parse_duration;
-use paxos_net::settings::LeadershipSettings;
 use serde::Serialize;
 
 use counter::load::generator::{Generator, Measured};
@@ -103,8 +103,8 @@ impl Bench {
             return self.measure_at(self.common.client_config()?, output).await;
         }
         self.common.refuse_strays()?;
-        let children =
-            Children::start(std::env::current_exe()?, NODES, LeadershipSettings::default()).await?;
+        let preset = PolicyOptions::default().preset()?;
+        let children = Children::start(std::env::current_exe()?, NODES, preset).await?;
         children.leader_within(ELECTION).await?;
         let mut config = children.client_config()?;
         config.timeout = self.common.timeout;

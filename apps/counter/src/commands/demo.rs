@@ -61,7 +61,7 @@ impl Demo {
 }
 
 async fn show(output: &Output, policy: &PolicyOptions) -> anyhow::Result<Exit> {
-    let mut stage = Stage::set(output, policy).await?;
+    let mut stage = Stage::set(output, policy.preset()?).await?;
     let mut config = stage.children.client_config()?;
     config.timeout = ATTEMPT;
     let crowd = Crowd::start(CLIENTS, &config, COUNTER)?;

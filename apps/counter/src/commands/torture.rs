@@ -112,7 +112,7 @@ impl TortureCommand {
                 "--policy is for nodes of its own: leave --cluster away, or set it in that file",
             ));
         }
-        self.policy.settings()?;
+        self.policy.preset()?;
         if self.common.names_cluster() { Ok(()) } else { self.common.refuse_strays() }
     }
 
@@ -129,9 +129,8 @@ impl TortureCommand {
             let config = self.attempts(self.common.client_config()?);
             torture.run_elsewhere(config, &timeline, self.told_enough()).await?
         } else {
-            let leadership = self.policy.settings()?;
             let program = std::env::current_exe()?;
-            let mut children = Children::start(program, NODES, leadership).await?;
+            let mut children = Children::start(program, NODES, self.policy.preset()?).await?;
             timeline.tell(format_args!("{NODES} nodes started"))?;
             let config = self.attempts(children.client_config()?);
             torture.run(&mut children, config, &timeline).await?

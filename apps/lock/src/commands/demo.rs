@@ -14,6 +14,7 @@ use serde::Serialize;
 use lock::{AcquireOptions, Terms, Wait};
 
 use crate::commands::contenders::{Contenders, Tally};
+use crate::preset;
 
 const CLIENTS: usize = 8;
 const LOCK: &str = "demo";
@@ -60,7 +61,7 @@ impl Demo {
 }
 
 async fn show(output: &Output) -> anyhow::Result<Exit> {
-    let mut stage = Stage::set(output).await?;
+    let mut stage = Stage::set(output, preset()).await?;
     let mut config = stage.children.client_config()?;
     config.timeout = CALL;
     let options = AcquireOptions { terms: Terms::default(), wait: Wait::Forever };
