@@ -197,8 +197,8 @@ impl GatewayActor {
     /// the leader is.
     fn led(&mut self, change: &Change) -> bool {
         let leader = change.leader.map(|ballot| ballot.node);
-        tracing::info!(node = %self.wires.me, leader = ?leader, why = change.why, took = ?change.took,
-            "leadership changed");
+        let (why, took) = (&change.why, change.took);
+        tracing::info!(node = %self.wires.me, ?leader, why, ?took, "leadership changed");
         let id = leader.map_or(0, |leader| leader.0);
         self.leader.store(id, Ordering::Relaxed);
         self.journal.note(SystemTime::now(), change.clone());

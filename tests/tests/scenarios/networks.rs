@@ -81,7 +81,8 @@ fn net4_delay_below_the_time_out_elects_nobody_and_a_clogged_path_only_delays() 
         let led = cluster.leaders();
         cluster.run_for(seconds(60));
         assert_eq!(cluster.leaders(), led, "delays below the time-out elect nobody");
-        // The way to one follower is clogged for long: a quorum goes on without it, and it is neither
+        // The way to one follower is clogged for long: a quorum goes on without it, and it is
+        // neither
         // a candidate then nor lost for ever.
         let follower = leader % 3 + 1;
         for _ in 0..3 {

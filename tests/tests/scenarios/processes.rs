@@ -136,7 +136,8 @@ fn proc2_a_node_that_stood_still_has_lost_what_it_led_before_it_answers() {
                 let (led, round) = (cluster.leaders(), cluster.round());
                 cluster.pause(leader, pause);
                 cluster.run_for(pause);
-                // It wakes with reads and commands in its queues that it was asked for as the leader.
+                // It wakes with reads and commands in its queues that it was asked for as the
+                // leader.
                 cluster.run_for(millis(1000));
                 if pause >= seconds(2) {
                     assert!(!cluster.leads(leader), "it was replaced, and knows it soon");
