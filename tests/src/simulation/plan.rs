@@ -260,8 +260,14 @@ impl Plan {
         Plan { loss, duplication, reordering: most(plan.reordering), ..plan }
     }
 
-    /// The same plan with clients of this service.
-    pub fn serving(self, service: Service) -> Self {
+    /// The same plan with clients of this service. The state of a chat is what was said in it, and is
+    /// fetched in pieces that are so much larger.
+    pub fn serving(mut self, service: Service) -> Self {
+        if service == Service::Chat {
+            let archive = &mut self.settings.archive;
+            archive.piece_bytes *= 16;
+            archive.bytes_per_second *= 16;
+        }
         Plan { service, ..self }
     }
 
