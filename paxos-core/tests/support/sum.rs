@@ -7,7 +7,7 @@ use paxos_core::{Context, StateMachine, Time};
 use serde::{Deserialize, Serialize};
 
 /// The sum so far, and when the alarm rings.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sum(pub u64, Option<Time>);
 
 /// So long after it is set, and at least so long after another leader has begun.

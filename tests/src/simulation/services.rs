@@ -3,8 +3,10 @@
 
 use chat::machine::{Answer, Query, Said, topic};
 use chat::{Chat, Happening, Line, Message, Page, Span};
-use paxos_core::{Context, Event, RestoreError, StateMachine};
+use paxos_core::{Context, Event, RestoreError, StateMachine, Time};
 use serde::{Deserialize, Serialize};
+
+use super::client::Sum;
 
 /// Which of the services the clients of a run use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +33,7 @@ const WITH_CHAT: u64 = u64::MAX;
 /// The state.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Services {
-    sum: u64,
+    sum: Sum,
     chat: Chat,
 }
 
@@ -75,8 +77,7 @@ impl StateMachine for Services {
 
     fn apply(&mut self, context: &mut Context<'_>, command: u64) -> u64 {
         if command < SAY {
-            self.sum += command;
-            return self.sum;
+            return self.sum.apply(context, command);
         }
         let speech = Speech(command);
         let line = |number: u64| Line { said_at: 0, text: number.to_string() };
@@ -89,23 +90,34 @@ impl StateMachine for Services {
     }
 
     fn query(&self, (): ()) -> u64 {
-        self.sum
+        self.sum.query(())
+    }
+
+    fn due(&self) -> Option<Time> {
+        self.sum.due()
+    }
+
+    fn wake(&mut self, context: &mut Context<'_>) {
+        self.sum.wake(context);
+    }
+
+    fn led(&mut self, context: &mut Context<'_>) {
+        self.sum.led(context);
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let encoded = match self.chat == Chat::default() {
-            true => postcard::to_stdvec(&self.sum),
-            false => postcard::to_stdvec(&(WITH_CHAT, self)),
-        };
-        encoded.expect("plain data always encodes")
+        match self.chat == Chat::default() {
+            true => self.sum.snapshot(),
+            false => postcard::to_stdvec(&(WITH_CHAT, self)).expect("plain data always encodes"),
+        }
     }
 
     fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
         let wrong = |error: postcard::Error| RestoreError(error.to_string());
-        let (sum, rest) = postcard::take_from_bytes::<u64>(snapshot).map_err(wrong)?;
-        match sum {
+        let (begin, rest) = postcard::take_from_bytes::<u64>(snapshot).map_err(wrong)?;
+        match begin {
             WITH_CHAT => postcard::from_bytes(rest).map_err(wrong),
-            sum => Ok(Services { sum, chat: Chat::default() }),
+            _ => Ok(Services { sum: Sum::restore(snapshot)?, chat: Chat::default() }),
         }
     }
 }
@@ -138,7 +150,7 @@ impl Services {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paxos_core::{SessionId, Slot, Time};
+    use paxos_core::{SessionId, Slot};
     use std::collections::BTreeSet;
 
     fn apply(services: &mut Services, command: u64) -> u64 {
@@ -151,7 +163,8 @@ mod tests {
     fn one_counts_as_alone_and_the_other_speaks() {
         let mut services = Services::default();
         assert_eq!(apply(&mut services, 7), 7);
-        assert_eq!(services.snapshot(), postcard::to_stdvec(&7u64).unwrap());
+        assert!(services.due().is_some(), "the counter has an alarm");
+        assert_eq!(Sum::restore(&services.snapshot()).unwrap(), services.sum);
         assert_eq!(Services::restore(&services.snapshot()).unwrap(), services);
         let speech = Speech::new(3, 9, 5);
         assert_eq!((speech.room(), speech.lines().count()), (2, 2));
