@@ -143,8 +143,8 @@ pub(super) fn usual(mut plan: Plan) -> Plan {
     Plan { faults_for, think, ..plan }.with_the_usual()
 }
 
-/// Many clients in a hurry, and links that come and go: what was asked of one leader is asked of the
-/// next, and the first has it chosen later all the same.
+/// Many clients in a hurry, and links that come and go: what was asked of one leader is asked of
+/// the next, and the first has it chosen later all the same.
 pub(super) fn crowded(plan: Plan) -> Plan {
     let mut plan = usual(plan);
     let often = Rhythm { every: plan.faults_for / 30, lasts: Duration::from_secs(1) };

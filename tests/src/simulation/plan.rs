@@ -260,8 +260,8 @@ impl Plan {
         Plan { loss, duplication, reordering: most(plan.reordering), ..plan }
     }
 
-    /// The same plan with clients of this service. The state of a chat is what was said in it, and is
-    /// fetched in pieces that are so much larger.
+    /// The same plan with clients of this service. The state of a chat is what was said in it, and
+    /// is fetched in pieces that are so much larger.
     pub fn serving(mut self, service: Service) -> Self {
         if service == Service::Chat {
             let archive = &mut self.settings.archive;
