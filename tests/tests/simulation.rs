@@ -95,6 +95,16 @@ fn seed_2493992979_a_leader_gives_up_that_lacks_what_nobody_left_knows_to_be_cut
     run(2_493_992_979).unwrap();
 }
 
+/// Storms and cuts went on until the end, so that nobody led when leadership was to be moved. Once
+/// the time for faults is up, only those strike that have not happened yet.
+#[test]
+fn seeds_1795900660_and_1795902424_a_transfer_meets_a_leader_in_the_end() {
+    for seed in [1_795_900_660, 1_795_902_424] {
+        let report = run(seed).unwrap();
+        assert!(report.faults.troubles.contains_key(&Trouble::Transfer), "seed {seed}");
+    }
+}
+
 #[test]
 fn a_seed_that_fails_has_a_trace_too() {
     // There is no link that could be cut.

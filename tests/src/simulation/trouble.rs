@@ -21,7 +21,7 @@ impl World<'_> {
     }
 
     pub(super) fn befall(&mut self, trouble: Trouble) -> Result<(), String> {
-        if self.healed.is_some() {
+        if self.healed.is_some() || self.is_over(trouble) {
             return Ok(());
         }
         let lasts = self.plan.troubles.get(&trouble).map(|rhythm| rhythm.lasts);
@@ -56,6 +56,13 @@ impl World<'_> {
             self.at(delay, Event::Befall(trouble));
         }
         Ok(())
+    }
+
+    /// Once the time for faults is up, only those strike that have not happened yet: a leader whom
+    /// the operator can move, say, is not to be had under storms that never end.
+    fn is_over(&self, trouble: Trouble) -> bool {
+        let late = self.now >= Time(0).after(self.plan.faults_for);
+        late && self.faults.troubles.contains_key(&trouble)
     }
 
     /// Ends a node's run. Whether it does so in peace decides what its disk keeps.
