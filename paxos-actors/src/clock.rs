@@ -38,8 +38,14 @@ impl Clock {
         let missing = deadline.since(self.now());
         match self {
             Clock::Machine => missing,
-            Clock::Runtime(clock) => clock.takes(missing),
+            Clock::Runtime(clock) => clock.takes(missing).max(clock.rest()),
         }
+    }
+
+    /// Whether the node stands still, so that no timer of it may ring. Only a node in virtual time
+    /// is told so: one that the system has stopped runs nothing that could ask.
+    pub fn stands_still(&self) -> bool {
+        matches!(self, Clock::Runtime(clock) if !clock.rest().is_zero())
     }
 }
 
@@ -51,13 +57,28 @@ pub struct RuntimeClock {
     rate: u64,
     /// The sum of all jumps, in microseconds.
     ahead: Arc<AtomicU64>,
+    /// Until then its node stands still, in microseconds of the runtime since `since`.
+    still_until: Arc<AtomicU64>,
 }
 
 impl RuntimeClock {
     /// A clock that shows zero at a moment, and of which `rate` seconds pass, at least one, in a
     /// thousand of the runtime's.
     pub fn new(since: Instant, rate: u64) -> Self {
-        RuntimeClock { since, rate: rate.max(1), ahead: Arc::default() }
+        let (ahead, still_until) = Default::default();
+        RuntimeClock { since, rate: rate.max(1), ahead, still_until }
+    }
+
+    /// From now on no timer of its node rings for so long; the clock goes on.
+    pub fn stand_still(&self, lasts: Duration) {
+        let until = self.since.elapsed() + lasts;
+        self.still_until.store(until.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// How long its node will still stand still.
+    fn rest(&self) -> Duration {
+        let until = Duration::from_micros(self.still_until.load(Ordering::Relaxed));
+        until.saturating_sub(self.since.elapsed())
     }
 
     /// It jumps ahead.
@@ -99,10 +120,14 @@ mod tests {
             let passed = before.since(Time(0));
             assert!(passed >= Duration::from_millis(10 * rate) && passed.as_secs() < 60);
             assert_eq!(its.takes(Duration::from_millis(300)), Duration::from_millis(takes));
+            its.stand_still(Duration::from_secs(50));
             its.jump(Duration::from_secs(100));
-            let clock = Clock::Runtime(its);
+            let clock = Clock::Runtime(its.clone());
             assert!(clock.now().since(before) >= Duration::from_secs(100));
-            assert_eq!(clock.until(before), Duration::ZERO);
+            let rest = clock.until(before);
+            assert!(clock.stands_still() && rest > Duration::from_secs(40), "{rest:?}");
+            its.stand_still(Duration::ZERO);
+            assert_eq!((clock.until(before), clock.stands_still()), (Duration::ZERO, false));
         }
     }
 }

@@ -81,7 +81,8 @@ impl<R: Role + Unpin + 'static> RoleActor<R> {
         let handle = context.run_later(delay, |actor, context| {
             actor.timer = None;
             let now = actor.wires.clock.now();
-            if actor.role.next_deadline().is_some_and(|deadline| deadline <= now) {
+            let due = actor.role.next_deadline().is_some_and(|deadline| deadline <= now);
+            if due && !actor.wires.clock.stands_still() {
                 actor.role.handle(now, Input::Timeout, &mut actor.effects);
                 actor.perform();
             }

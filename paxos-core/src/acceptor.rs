@@ -48,7 +48,7 @@ impl Default for AcceptorOptions {
 ///
 /// Invariant: it accepts and promises nothing below `promised`, and `promised` never falls.
 /// Invariant: a lease is lent in the step that answers the question, only when nothing higher is
-/// promised, and until it is over no other node is promised anything.
+/// promised, and until it is over no other node is promised or lent anything.
 /// Invariant: whatever it says of its state leaves inside a [`Persist`], behind the records that
 /// make it true.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -157,6 +157,7 @@ impl Acceptor {
             AcceptorMessage::Prepare { ballot, first, .. } => {
                 let news = (ballot > self.promised).then_some(Record::Promised(ballot));
                 self.promised = ballot;
+                self.lent.promised(ballot);
                 let promise = Message::Proposer(ProposerMessage::Promise(self.promise(first)));
                 self.answer(from, news, promise)
             }

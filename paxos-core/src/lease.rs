@@ -39,15 +39,27 @@ impl Lent {
         Lent { length, silent_until, lent: None }
     }
 
-    /// Lends to the leader of a ballot, if nothing higher is promised; whether it did. What is lent
-    /// under a higher ballot stays: a late question of an older leader must not end it.
+    /// Lends to the leader of a ballot, if nothing higher is promised; whether it did.
+    ///
+    /// What is lent to another node stays. Under a higher ballot: a late question of an older leader
+    /// must not end it. Under a lower one, too: who asks may have been elected by a quorum of a
+    /// membership of the past, in which nobody had lent, and would pass as the holder when it
+    /// campaigns among those of the present.
     pub(crate) fn lend(&mut self, now: Time, ballot: Ballot) -> bool {
-        let higher = |(holder, until): (Ballot, Time)| holder > ballot && now <= until;
-        if self.length.is_zero() || self.lent.is_some_and(higher) {
+        let stays = |(holder, until): (Ballot, Time)| {
+            now <= until && (holder > ballot || holder.node != ballot.node)
+        };
+        if self.length.is_zero() || self.lent.is_some_and(stays) {
             return false;
         }
         self.lent = Some((ballot, now.after(self.length)));
         true
+    }
+
+    /// A ballot is promised that was not barred: what another node was lent is over, or was handed
+    /// over.
+    pub(crate) fn promised(&mut self, ballot: Ballot) {
+        self.lent = self.lent.filter(|(holder, _)| holder.node == ballot.node);
     }
 
     /// Whether a campaign must wait. A node's own lease does not bar it, nor one whose leader has
@@ -118,6 +130,28 @@ mod tests {
         assert!(!lent.lend(Time(1100), ballot(4, 1)));
         assert!(lent.bars(Time(1150), ballot(6, 1), None));
         assert!(lent.lend(Time(1211), ballot(4, 1)), "once it is over");
+    }
+
+    /// Seed 1306577757 of the simulator: 6.n3 was elected by nodes of the past.
+    #[test]
+    fn a_newer_leader_that_was_not_promised_anything_here_ends_no_lease() {
+        let mut lent = Lent::at_start(LENGTH, Time(0));
+        assert!(lent.lend(Time(1000), ballot(5, 2)));
+        assert!(!lent.lend(Time(1100), ballot(6, 3)));
+        assert!(lent.bars(Time(1210), ballot(6, 3), None));
+        assert!(lent.lend(Time(1100), ballot(6, 2)), "the same node in a newer ballot");
+        assert!(lent.lend(Time(1311), ballot(7, 3)), "once it is over");
+    }
+
+    #[test]
+    fn what_is_promised_to_an_heir_may_be_lent_to_it_at_once() {
+        let mut lent = Lent::at_start(LENGTH, Time(0));
+        assert!(lent.lend(Time(1000), ballot(5, 2)));
+        assert!(!lent.bars(Time(1100), ballot(6, 3), Some(ballot(5, 2))));
+        lent.promised(ballot(6, 3));
+        assert!(lent.lend(Time(1100), ballot(6, 3)));
+        lent.promised(ballot(7, 3));
+        assert!(lent.bars(Time(1150), ballot(8, 2), None), "its own promise ends it not");
     }
 
     #[test]

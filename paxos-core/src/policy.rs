@@ -416,8 +416,8 @@ impl Policy {
 
 impl Leadership for Policy {
     fn handle(&mut self, now: Time, event: Event, out: &mut Outbox<'_>) {
-        let due = self.next_deadline().unwrap_or(now);
-        let late = if event == Event::Timeout { now.since(due) } else { Duration::ZERO };
+        // After a standstill, mail may come before the timer does.
+        let late = self.next_deadline().map_or(Duration::ZERO, |due| now.since(due));
         self.now = now;
         match event {
             Event::Heard(from, heartbeat) => self.heard(now, from, &heartbeat, out),

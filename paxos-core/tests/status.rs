@@ -86,8 +86,11 @@ fn a_leadership_tells_whom_it_hears_and_forgets_who_was_silent_for_the_whole_tim
     };
     let heartbeat = LeadershipMessage::Heartbeat(heartbeat);
     hear(&mut elector, 100, PEER, Message::Leadership(heartbeat));
-    // Word from inside: a late time-out would say that this node itself was stopped.
+    // It does something all the time: a long pause would say that this node itself was stopped.
     let word = Message::Inside(Inside::Saved { upto: Slot(1), oldest: Slot(1) });
+    for ago in (1..9).rev() {
+        hear(&mut elector, 100 + silence - ago * 30_000, ME, word.clone());
+    }
     hear(&mut elector, 100 + silence - 1, ME, word.clone());
     let all = |leader, reached: &[NodeId]| Status {
         leader,

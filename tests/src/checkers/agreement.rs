@@ -70,6 +70,11 @@ impl Agreement {
         }
     }
 
+    /// The first slot behind all that are chosen.
+    pub fn behind(&self) -> Slot {
+        self.chosen.last_key_value().map_or(Slot(1), |(slot, _)| slot.next())
+    }
+
     /// How many slots are chosen.
     pub fn chosen(&self) -> usize {
         self.chosen.len()

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use paxos_core::{Ballot, NodeId, Quorums, Time};
+use paxos_core::{Ballot, NodeId, Quorums, Slot, Time};
 
 /// Questions of one leadership that are remembered.
 const ROUNDS: u64 = 64;
@@ -24,6 +24,8 @@ pub struct Leases {
 #[derive(Clone, Debug)]
 struct Held {
     ballot: Ballot,
+    /// The leader may read once it knows everything below.
+    reads_from: Slot,
     until: Time,
     by: BTreeSet<NodeId>,
 }
@@ -31,6 +33,7 @@ struct Held {
 #[derive(Debug, Default)]
 struct Asked {
     ballot: Ballot,
+    reads_from: Slot,
     rounds: BTreeMap<u64, (Time, BTreeSet<NodeId>)>,
 }
 
@@ -41,11 +44,12 @@ impl Leases {
         Leases { holds, asked, held, ended }
     }
 
-    /// A leader asks, at this moment of its own clock.
-    pub fn asked(&mut self, ballot: Ballot, round: u64, clock: Time) {
+    /// A leader asks, at this moment of its own clock, when everything below `chosen` is chosen and
+    /// nothing from there on.
+    pub fn asked(&mut self, ballot: Ballot, round: u64, clock: Time, chosen: Slot) {
         let asked = self.asked.entry(ballot.node).or_default();
         if asked.ballot != ballot {
-            *asked = Asked { ballot, rounds: BTreeMap::new() };
+            *asked = Asked { ballot, reads_from: chosen, rounds: BTreeMap::new() };
         }
         asked.rounds.entry(round).or_insert((clock, BTreeSet::new()));
         asked.rounds = asked.rounds.split_off(&round.saturating_sub(ROUNDS));
@@ -62,7 +66,10 @@ impl Leases {
 
     /// A leader hears that an acceptor has lent. `shows` is what a node's clock shows now; `None`:
     /// it does not run, or is another run than that of the ballot. `governs` is what the first slot
-    /// is governed by that a node does not know to be chosen: a lease of others is worth nothing.
+    /// is governed by that a node does not know to be chosen, or the slot given if that is higher: a
+    /// lease of others is worth nothing. A leader that lags behind what was chosen when it began
+    /// may be governed by a membership of the past still; its lease counts by that by which it may
+    /// read.
     ///
     /// # Errors
     /// What is violated, in words.
@@ -72,19 +79,20 @@ impl Leases {
         ballot: Ballot,
         round: u64,
         shows: impl Fn(Ballot) -> Option<Time>,
-        governs: impl Fn(NodeId) -> Quorums,
+        governs: impl Fn(NodeId, Slot) -> Quorums,
     ) -> Result<(), String> {
         let gone = self.ended.get(&ballot.node).is_some_and(|ended| *ended >= ballot);
         let asked = self.asked.get_mut(&ballot.node).filter(|asked| asked.ballot == ballot);
-        let round = asked.and_then(|asked| asked.rounds.get_mut(&round));
-        let Some((sent, lent_by)) = round.filter(|_| !gone) else { return Ok(()) };
+        let Some(asked) = asked.filter(|_| !gone) else { return Ok(()) };
+        let reads_from = asked.reads_from;
+        let Some((sent, lent_by)) = asked.rounds.get_mut(&round) else { return Ok(()) };
         lent_by.insert(by);
         let (until, by) = (sent.after(self.holds), lent_by.clone());
         let valid = |held: &Held| {
             shows(held.ballot).is_some_and(|now| now < held.until)
-                && governs(held.ballot.node).is_phase2(&held.by)
+                && governs(held.ballot.node, held.reads_from).is_phase2(&held.by)
         };
-        let lease = Held { ballot, until, by };
+        let lease = Held { ballot, reads_from, until, by };
         if !valid(&lease) {
             return Ok(());
         }
@@ -109,17 +117,17 @@ mod tests {
         Ballot { round, node: NodeId(node), incarnation: 1 }
     }
 
-    fn three(_: NodeId) -> Quorums {
+    fn three(_: NodeId, _: Slot) -> Quorums {
         Quorums::majority((1..=3).map(NodeId)).expect("three nodes")
     }
 
     fn held_by_the_first() -> Leases {
         let mut leases = Leases::new(Duration::from_micros(100));
-        leases.asked(ballot(1, 1), 1, Time(0));
+        leases.asked(ballot(1, 1), 1, Time(0), Slot(1));
         for by in [1, 2].map(NodeId) {
             assert_eq!(leases.lent(by, ballot(1, 1), 1, |_| Some(Time(9)), three), Ok(()));
         }
-        leases.asked(ballot(2, 2), 1, Time(50));
+        leases.asked(ballot(2, 2), 1, Time(50), Slot(9));
         leases
     }
 
@@ -141,12 +149,30 @@ mod tests {
     #[test]
     fn a_lease_of_a_membership_that_governs_no_more_is_none() {
         let mut leases = held_by_the_first();
-        let governs = |node| match node {
+        let governs = |node, slot| match node {
             NodeId(1) => Quorums::majority([NodeId(3), NodeId(4)]).expect("two nodes"),
-            node => three(node),
+            node => three(node, slot),
         };
         for by in [2, 3].map(NodeId) {
             assert_eq!(leases.lent(by, ballot(2, 2), 1, |_| Some(Time(60)), governs), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_lease_of_a_leader_that_lags_counts_by_the_membership_by_which_it_may_read() {
+        let governs = |from: u64| {
+            move |node, slot: Slot| match node {
+                NodeId(2) if slot >= Slot(from) => {
+                    Quorums::majority([NodeId(3), NodeId(4)]).expect("two nodes")
+                }
+                node => three(node, slot),
+            }
+        };
+        for (from, overlaps) in [(9, false), (10, true)] {
+            let mut leases = held_by_the_first();
+            let mut lend = |by| leases.lent(by, ballot(2, 2), 1, |_| Some(Time(60)), governs(from));
+            let lent = [2, 3].map(NodeId).into_iter().try_for_each(&mut lend);
+            assert_eq!(lent.is_err(), overlaps, "{lent:?}");
         }
     }
 }

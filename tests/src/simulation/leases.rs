@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use paxos_core::{
-    AcceptorMessage, Ballot, Envelope, Inside, Membership, Message, NodeId, ProposerMessage, Time,
+    AcceptorMessage, Ballot, Envelope, Inside, Membership, Message, NodeId, ProposerMessage, Slot,
+    Time,
 };
 
 use super::node::Running;
@@ -21,7 +22,8 @@ impl World<'_> {
         match &envelope.message {
             Message::Acceptor(AcceptorMessage::Confirm { ballot, round }) => {
                 if let Some(host) = self.hosts.get(&ballot.node) {
-                    self.leases.asked(*ballot, *round, host.clock.shows(self.now));
+                    let (clock, chosen) = (host.clock.shows(self.now), self.agreement.behind());
+                    self.leases.asked(*ballot, *round, clock, chosen);
                 }
             }
             Message::Inside(Inside::Resigned { ballot, .. }) => self.leases.ended(*ballot),
@@ -46,9 +48,9 @@ impl World<'_> {
             hosts.get(&ballot.node).filter(|_| runs).map(|host| host.clock.shows(now))
         };
         let memberships = self.agreement.memberships();
-        let governs = |node: NodeId| {
+        let governs = |node: NodeId, least: Slot| {
             let next = running.get(&node).and_then(Running::next).unwrap_or_default();
-            memberships.at(next).quorums.clone()
+            memberships.at(next.max(least)).quorums.clone()
         };
         self.leases.lent(envelope.from, ballot, round, shows, governs)
     }

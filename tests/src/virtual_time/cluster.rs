@@ -61,7 +61,11 @@ pub struct Cluster {
     admin: Option<Client>,
     /// How often leadership was moved on demand.
     moved: Arc<AtomicU64>,
+    listener: Option<Listener>,
 }
+
+/// Hears what happens in every node: since when the run began, where, what.
+pub type Listener = Arc<Mutex<dyn FnMut(Duration, NodeId, &Shown<'_>) + Send>>;
 
 /// A node's machine: what is left when the node is not running.
 struct Home {
@@ -133,7 +137,13 @@ impl Cluster {
             torn: 0,
             admin: None,
             moved: Arc::default(),
+            listener: None,
         })
+    }
+
+    /// Nodes that are started from now on are heard by this one too.
+    pub fn overhear(&mut self, listener: Listener) {
+        self.listener = Some(listener);
     }
 
     /// All nodes, running or not.
@@ -229,7 +239,8 @@ impl Cluster {
             lock(&self.watch).starts(node, &recovered);
         }
         let observed = Arc::new(AtomicBool::new(true));
-        let observer = observer(node, &self.trace, &self.watch, &observed);
+        let observer = self.observer(node, &observed);
+        let home = self.nodes.get_mut(&node).ok_or("there is no such node")?;
         let ground = Ground {
             credentials: vault::of_node(node),
             disk: Box::new(home.disk.clone()),
@@ -269,6 +280,7 @@ impl Cluster {
         let Some(Running { node: actors, host, observed }) = home.running.take() else { return };
         self.trace.event(&node.to_string(), &"crash", || "crashes".to_owned());
         observed.store(false, Ordering::Relaxed);
+        home.clock.stand_still(Duration::ZERO);
         lock(&self.watch).stops(node);
         host.unplug();
         // What still runs of the node writes to a disk that nobody will read.
@@ -336,6 +348,46 @@ impl Cluster {
             self.trace.event(&node.to_string(), &("jump", by), words);
             home.clock.jump(by);
         }
+    }
+
+    /// A node that runs stands still for so long: its timers do not ring, and its mail waits. What
+    /// was on its way inside of it, a sync say, comes to its end, and nobody hears of it before.
+    pub fn pause(&mut self, node: NodeId, lasts: Duration) {
+        let Some(home) = self.nodes.get(&node).filter(|home| home.running.is_some()) else {
+            return;
+        };
+        self.trace
+            .event(&node.to_string(), &("pause", lasts), || format!("stands still for {lasts:?}"));
+        home.clock.stand_still(lasts);
+        self.switch.stand_still(address_of(node), Instant::now() + lasts);
+    }
+
+    /// What a detector outside of the nodes, if they listen to one, says of a node: that it is
+    /// suspected, and why; or that it is trusted.
+    pub fn judge(&self, node: NodeId, suspected: Option<&str>) {
+        self.trace.event(&node.to_string(), &suspected, || format!("is judged: {suspected:?}"));
+        for running in self.nodes.values().filter_map(|home| home.running.as_ref()) {
+            let verdicts = running.node.verdicts();
+            // Who has a detector of its own does not listen.
+            suspected.map_or_else(|| verdicts.trust(node), |why| verdicts.suspect(node, why)).ok();
+        }
+    }
+
+    /// Shows what happens in a node to trace, checkers and listener, for as long as it is observed.
+    fn observer(&self, node: NodeId, observed: &Arc<AtomicBool>) -> Observer {
+        let (trace, watch) = (self.trace.clone(), self.watch.clone());
+        let (observed, listener) = (observed.clone(), self.listener.clone());
+        let name = node.to_string();
+        Arc::new(move |shown: &Shown<'_>| {
+            if observed.load(Ordering::Relaxed) {
+                trace.event(&name, shown, || words(shown));
+                let elapsed = trace.elapsed();
+                lock(&watch).sees(Time(elapsed.as_micros() as u64), node, shown);
+                if let Some(listener) = &listener {
+                    listener.lock().unwrap_or_else(PoisonError::into_inner)(elapsed, node, shown);
+                }
+            }
+        })
     }
 
     /// Stops a node as an operator does.
@@ -504,24 +556,6 @@ fn read(node: NodeId, disk: &Mutex<MemoryDisk>) -> Result<Recovered, String> {
     let options = LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() };
     let opened = Log::open(copy, CLUSTER, node, options);
     opened.map(|(_, recovered, _)| recovered).map_err(|error| format!("{node}: {error}"))
-}
-
-/// Shows what happens in a node to trace and checkers, for as long as it is observed.
-fn observer(
-    node: NodeId,
-    trace: &Trace,
-    watch: &Arc<Mutex<Watch>>,
-    observed: &Arc<AtomicBool>,
-) -> Observer {
-    let (trace, watch, observed) = (trace.clone(), watch.clone(), observed.clone());
-    let name = node.to_string();
-    Arc::new(move |shown: &Shown<'_>| {
-        if observed.load(Ordering::Relaxed) {
-            trace.event(&name, shown, || words(shown));
-            let now = Time(trace.elapsed().as_micros() as u64);
-            lock(&watch).sees(now, node, shown);
-        }
-    })
 }
 
 fn words(shown: &Shown<'_>) -> String {

@@ -104,6 +104,12 @@ impl<'a> Fate<'a> {
                 let crashed: Vec<_> = nodes.into_iter().map(|node| self.crash(node)).collect();
                 crashed.contains(&true)
             }
+            Trouble::Pause => {
+                let runs = self.cluster.runs(victim);
+                let lasts = self.upto(self.plan.lasts);
+                self.cluster.pause(victim, lasts);
+                runs
+            }
             Trouble::Cut => {
                 let (_, cuts) = network::draw(self.random, &nodes);
                 let lasts = Duration::from_millis(100) + self.upto(self.plan.lasts);
@@ -135,7 +141,6 @@ impl<'a> Fate<'a> {
                 self.cluster.transfer(to)?;
                 false
             }
-            Trouble::Pause => unreachable!("no plan has it"),
         };
         if happened {
             self.count(trouble);

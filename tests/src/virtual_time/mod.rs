@@ -32,7 +32,7 @@ mod vault;
 mod watch;
 
 pub use client::Crowd;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Listener};
 pub use fate::Fate;
 pub use followers::Followers;
 pub use plan::{Faults, Plan, Setup};

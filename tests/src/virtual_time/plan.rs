@@ -153,8 +153,6 @@ impl Plan {
             let likely = if matches!(trouble, Trouble::Crash | Trouble::Cut) { 7 } else { 3 };
             let chosen = random.below(10) < likely;
             let possible = match trouble {
-                // All nodes share one runtime, whose timers go on for all of them.
-                Trouble::Pause => false,
                 Trouble::Cut | Trouble::Flap | Trouble::Transfer => !alone,
                 _ => true,
             };

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use paxos_core::Random;
 use paxos_net::Sockets;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
+use rustc_hash::FxHasher;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -79,8 +81,12 @@ struct Shared {
 }
 
 struct State {
-    random: Random,
+    seed: u64,
     weather: Weather,
+    /// What was sent last on each link: when, in microseconds, and how many in that moment.
+    links: BTreeMap<(IpAddr, IpAddr), (u64, u64)>,
+    /// Hosts that stand still, and until when.
+    still: BTreeMap<IpAddr, Instant>,
     cuts: BTreeSet<(IpAddr, IpAddr)>,
     sockets: BTreeMap<SocketAddr, Weak<Socket>>,
     mail: BTreeMap<(Instant, u64), Datagram>,
@@ -99,8 +105,10 @@ impl Switch {
     /// A network of no hosts. Must be called within a runtime, which ends its work.
     pub fn new(seed: u64, trace: Trace) -> Self {
         let state = State {
-            random: Random::new(seed),
+            seed,
             weather: Weather::default(),
+            links: BTreeMap::new(),
+            still: BTreeMap::new(),
             cuts: BTreeSet::new(),
             sockets: BTreeMap::new(),
             mail: BTreeMap::new(),
@@ -133,6 +141,11 @@ impl Switch {
         self.state().cuts.remove(&(from, to));
     }
 
+    /// What the host sends, and what is sent to it, waits until then.
+    pub fn stand_still(&self, host: IpAddr, until: Instant) {
+        self.state().still.insert(host, until);
+    }
+
     /// Undoes every cut, and the weather is fair.
     pub fn heal(&self) {
         let mut state = self.state();
@@ -150,53 +163,76 @@ impl Switch {
     }
 
     fn send(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        let now = self.shared.trace.elapsed().as_micros() as u64;
         let mut state = self.state();
         let state = &mut *state;
         state.traffic.sent += 1;
-        let copies = state.fates(from.ip(), to.ip());
+        let copies = state.fates(from.ip(), to.ip(), now);
         let words = || format!("{from} -> {to}: {} bytes, {copies:?}", bytes.len());
         self.shared.trace.datagram(&(from, to, bytes.len(), &copies), words);
         if copies.is_empty() {
             return;
         }
         let bytes = Bytes::copy_from_slice(bytes);
+        let leaves = state.wakes(from.ip(), Instant::now());
         for delay in copies {
             state.number += 1;
             let datagram = Datagram { from, to, bytes: bytes.clone() };
-            state.mail.insert((Instant::now() + delay, state.number), datagram);
+            state.mail.insert((leaves + delay, state.number), datagram);
         }
         self.shared.news.notify_one();
     }
 }
 
 impl State {
-    /// How long each copy of a datagram takes; none: it is lost.
-    fn fates(&mut self, from: IpAddr, to: IpAddr) -> Vec<Duration> {
+    /// How long each copy of a datagram takes; none: it is lost. The link and the moment decide, not
+    /// what was sent before and elsewhere: who sends at the same time in two runs meets the same
+    /// network.
+    fn fates(&mut self, from: IpAddr, to: IpAddr, now: u64) -> Vec<Duration> {
+        let (at, count) = self.links.entry((from, to)).or_default();
+        *count = if *at == now { *count + 1 } else { 0 };
+        *at = now;
+        let mut hasher = FxHasher::default();
+        (self.seed, from, to, now, *count).hash(&mut hasher);
+        let mut random = Random::new(hasher.finish());
         if self.cuts.contains(&(from, to)) {
             self.traffic.cut += 1;
             return Vec::new();
         }
         let Weather { delay, jitter, loss, duplication, reordering } = self.weather.clone();
-        if self.random.below(1000) < loss {
+        if random.below(1000) < loss {
             self.traffic.lost += 1;
             return Vec::new();
         }
-        let doubled = self.random.below(1000) < duplication;
+        let doubled = random.below(1000) < duplication;
         self.traffic.doubled += u64::from(doubled);
         let mut fate = || {
-            let held = self.random.below(1000) < reordering;
+            let held = random.below(1000) < reordering;
             self.traffic.held += u64::from(held);
-            let longer = self.random.below(jitter.as_millis() as u64 + 1)
-                + if held { self.random.below(100) } else { 0 };
+            let longer = random.below(jitter.as_millis() as u64 + 1)
+                + if held { random.below(100) } else { 0 };
             delay.max(Duration::from_millis(1)) + Duration::from_millis(longer)
         };
         if doubled { vec![fate(), fate()] } else { vec![fate()] }
     }
 
+    /// When a host runs: now, unless it stands still.
+    fn wakes(&self, host: IpAddr, now: Instant) -> Instant {
+        self.still.get(&host).map_or(now, |until| now.max(*until))
+    }
+
     /// Takes out what has arrived; the rest waits until then.
     fn due(&mut self, now: Instant) -> (Vec<Datagram>, Option<Instant>) {
         let later = self.mail.split_off(&(now, u64::MAX));
-        let due = std::mem::replace(&mut self.mail, later).into_values().collect();
+        let mut due = Vec::new();
+        for ((_, number), datagram) in std::mem::replace(&mut self.mail, later) {
+            match self.wakes(datagram.to.ip(), now) {
+                wakes if wakes > now => {
+                    self.mail.insert((wakes, number), datagram);
+                }
+                _ => due.push(datagram),
+            }
+        }
         (due, self.mail.keys().next().map(|(at, _)| *at))
     }
 }
@@ -239,6 +275,7 @@ impl Host {
         self.plugged.store(false, Ordering::Relaxed);
         let mut state = self.switch.state();
         state.sockets.retain(|address, _| address.ip() != self.address);
+        state.still.remove(&self.address);
     }
 }
 

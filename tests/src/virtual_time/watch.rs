@@ -192,7 +192,7 @@ impl Watch {
                 seen.led = Some(ballot.incarnation);
                 let clock = self.clocks.get(&node).map(Clock::now);
                 if let Some((leases, clock)) = self.leases.as_mut().zip(clock) {
-                    leases.asked(*ballot, *round, clock);
+                    leases.asked(*ballot, *round, clock, self.agreement.behind());
                 }
                 Ok(())
             }
@@ -214,9 +214,9 @@ impl Watch {
             clocks.get(&ballot.node).filter(|_| runs).map(Clock::now)
         };
         let memberships = self.agreement.memberships();
-        let governs = |node: NodeId| {
+        let governs = |node: NodeId, least: Slot| {
             let next = nodes.get(&node).and_then(|seen| seen.known).unwrap_or_default();
-            memberships.at(next).quorums.clone()
+            memberships.at(next.max(least)).quorums.clone()
         };
         leases.lent(from, *ballot, *round, shows, governs)
     }
