@@ -45,7 +45,7 @@ impl Clock {
     /// Whether the node stands still, so that no timer of it may ring. Only a node in virtual time
     /// is told so: one that the system has stopped runs nothing that could ask.
     pub fn stands_still(&self) -> bool {
-        matches!(self, Clock::Runtime(clock) if !clock.rest().is_zero())
+        matches!(self, Clock::Runtime(clock) if clock.stands_still())
     }
 }
 
@@ -73,6 +73,11 @@ impl RuntimeClock {
     pub fn stand_still(&self, lasts: Duration) {
         let until = self.since.elapsed() + lasts;
         self.still_until.store(until.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether its node stands still.
+    pub fn stands_still(&self) -> bool {
+        !self.rest().is_zero()
     }
 
     /// How long its node will still stand still.

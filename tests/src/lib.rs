@@ -1,6 +1,7 @@
 //! What the tests of more than one crate share: a simulator of whole clusters, a model of small
 //! ones for exhaustive search, a checker for each promise, and clusters of real processes. It is
-//! not a part of the product, and nothing of the product depends on it.
+//! not a part of the product, and nothing of the product depends on it; the laboratory
+//! (`apps/leadership`) does.
 
 pub mod canaries;
 pub mod checkers;

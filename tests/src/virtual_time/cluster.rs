@@ -362,11 +362,12 @@ impl Cluster {
         self.switch.stand_still(address_of(node), Instant::now() + lasts);
     }
 
-    /// What a detector outside of the nodes, if they listen to one, says of a node: that it is
-    /// suspected, and why; or that it is trusted.
+    /// What a detector outside of the nodes, if they listen to one, says of a node to all that run
+    /// and do not stand still: that it is suspected, and why; or that it is trusted.
     pub fn judge(&self, node: NodeId, suspected: Option<&str>) {
         self.trace.event(&node.to_string(), &suspected, || format!("is judged: {suspected:?}"));
-        for running in self.nodes.values().filter_map(|home| home.running.as_ref()) {
+        let awake = self.nodes.values().filter(|home| !home.clock.stands_still());
+        for running in awake.filter_map(|home| home.running.as_ref()) {
             let verdicts = running.node.verdicts();
             // Who has a detector of its own does not listen.
             suspected.map_or_else(|| verdicts.trust(node), |why| verdicts.suspect(node, why)).ok();
