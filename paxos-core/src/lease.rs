@@ -41,9 +41,9 @@ impl Lent {
 
     /// Lends to the leader of a ballot, if nothing higher is promised; whether it did.
     ///
-    /// What is lent to another node stays. Under a higher ballot: a late question of an older leader
-    /// must not end it. Under a lower one, too: who asks may have been elected by a quorum of a
-    /// membership of the past, in which nobody had lent, and would pass as the holder when it
+    /// What is lent to another node stays. Under a higher ballot: a late question of an older
+    /// leader must not end it. Under a lower one, too: who asks may have been elected by a quorum
+    /// of a membership of the past, in which nobody had lent, and would pass as the holder when it
     /// campaigns among those of the present.
     pub(crate) fn lend(&mut self, now: Time, ballot: Ballot) -> bool {
         let stays = |(holder, until): (Ballot, Time)| {

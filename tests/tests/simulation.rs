@@ -105,8 +105,8 @@ fn seeds_1795900660_and_1795902424_a_transfer_meets_a_leader_in_the_end() {
     }
 }
 
-/// A leader elected by a quorum of a past membership was lent a lease by an acceptor that had lent to
-/// the leader of the present one.
+/// A leader elected by a quorum of a past membership was lent a lease by an acceptor that had lent
+/// to the leader of the present one.
 #[test]
 fn seed_1306577757_what_is_lent_to_another_node_stays_until_it_is_over() {
     run(1_306_577_757).unwrap();

@@ -38,8 +38,8 @@ Examples:
   leadership compare --seeds 5 --out quick --jobs 1
   leadership run l1 phi 7";
 
-/// The leadership laboratory: heartbeats, failure detectors and an oracle, over the same network and
-/// the same faults
+/// The leadership laboratory: heartbeats, failure detectors and an oracle, over the same network
+/// and the same faults
 #[derive(Parser)]
 #[command(name = "leadership", version, after_help = format!("{EXAMPLES}\n\n{}", Exit::table()))]
 struct Line {

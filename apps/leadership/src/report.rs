@@ -26,7 +26,7 @@ const COLUMNS: [(&str, usize); 8] = [
 /// The table: a block for each scenario, a line for each policy; figures with 95 % intervals.
 pub fn table(summaries: &[Summary], seeds: u64) -> String {
     let mut text = format!(
-        "{seeds} seeds a line; all policies bear a silence of {} ms. In brackets: 95 % intervals.\n",
+        "{seeds} seeds a line; all bear a silence of {} ms. In brackets: 95 % intervals.\n",
         MATCHED.as_millis(),
     );
     for scenario in SCENARIOS {
@@ -52,7 +52,7 @@ pub fn table(summaries: &[Summary], seeds: u64) -> String {
 }
 
 const LEGEND: &str = "
-out of service  the longest time without a command of any client answered; median and 95th percentile
+out of service  the longest time without a command of any client answered: median, 95th percentile
 against         the median of the differences to the policy heartbeat, seed by seed
 detected        from the fault until another node suspected the leader; median
 replaced        from the fault until another leader was elected; median

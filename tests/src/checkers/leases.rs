@@ -66,8 +66,8 @@ impl Leases {
 
     /// A leader hears that an acceptor has lent. `shows` is what a node's clock shows now; `None`:
     /// it does not run, or is another run than that of the ballot. `governs` is what the first slot
-    /// is governed by that a node does not know to be chosen, or the slot given if that is higher: a
-    /// lease of others is worth nothing. A leader that lags behind what was chosen when it began
+    /// is governed by that a node does not know to be chosen, or the slot given if that is higher:
+    /// a lease of others is worth nothing. A leader that lags behind what was chosen when it began
     /// may be governed by a membership of the past still; its lease counts by that by which it may
     /// read.
     ///

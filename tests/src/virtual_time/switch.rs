@@ -185,9 +185,9 @@ impl Switch {
 }
 
 impl State {
-    /// How long each copy of a datagram takes; none: it is lost. The link and the moment decide, not
-    /// what was sent before and elsewhere: who sends at the same time in two runs meets the same
-    /// network.
+    /// How long each copy of a datagram takes; none: it is lost. The link and the moment decide,
+    /// not what was sent before and elsewhere: who sends at the same time in two runs meets the
+    /// same network.
     fn fates(&mut self, from: IpAddr, to: IpAddr, now: u64) -> Vec<Duration> {
         let (at, count) = self.links.entry((from, to)).or_default();
         *count = if *at == now { *count + 1 } else { 0 };
