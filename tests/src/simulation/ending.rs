@@ -7,11 +7,44 @@ use std::time::Duration;
 use paxos_core::{NodeId, Time};
 
 use super::node::{Host, Running};
-use super::plan::SnapshotSettings;
-use super::world::{Report, World};
+use super::plan::{Faults, SnapshotSettings};
+use super::world::World;
 use crate::checkers::counter_history;
 use crate::checkers::memory::{self, Limits};
 use crate::checkers::positions;
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The same for the same seed and build.
+    pub hash: u64,
+    /// Members of the cluster.
+    pub nodes: usize,
+    /// Slots chosen.
+    pub slots: usize,
+    /// Client operations answered.
+    pub answered: usize,
+    /// Faults that happened.
+    pub faults: Faults,
+    /// Ballots that led.
+    pub leaders: usize,
+    /// Reads that a lease made certain.
+    pub by_lease: u64,
+    /// Messages of a chat that followers heard,
+    pub heard: usize,
+    /// how often one of them went to another node,
+    pub moved: u64,
+    /// and how often one was told that it has missed some.
+    pub lagged: u64,
+    /// Snapshots that nodes made.
+    pub snapshots: u64,
+    /// Snapshots that nodes took from others and went on from.
+    pub restored: u64,
+    /// Fetches that nodes went on with after a restart.
+    pub resumed: u64,
+    /// Virtual time that passed.
+    pub lasted: Duration,
+}
 
 impl World<'_> {
     pub(super) fn measure(&self) -> Result<(), String> {

@@ -14,6 +14,7 @@ use rustc_hash::FxHasher;
 use super::client::Client;
 use super::clock::Clock;
 use super::directed::Conditions;
+use super::ending::Report;
 use super::events::{Event, Events};
 use super::followers::Follower;
 use super::leases;
@@ -29,39 +30,6 @@ use crate::checkers::memory;
 use crate::checkers::replication::Replication;
 use crate::checkers::snapshots::Snapshots;
 use crate::checkers::{durability, window};
-
-/// What came of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The same for the same seed and build.
-    pub hash: u64,
-    /// Members of the cluster.
-    pub nodes: usize,
-    /// Slots chosen.
-    pub slots: usize,
-    /// Client operations answered.
-    pub answered: usize,
-    /// Faults that happened.
-    pub faults: Faults,
-    /// Ballots that led.
-    pub leaders: usize,
-    /// Reads that a lease made certain.
-    pub by_lease: u64,
-    /// Messages of a chat that followers heard,
-    pub heard: usize,
-    /// how often one of them went to another node,
-    pub moved: u64,
-    /// and how often one was told that it has missed some.
-    pub lagged: u64,
-    /// Snapshots that nodes made.
-    pub snapshots: u64,
-    /// Snapshots that nodes took from others and went on from.
-    pub restored: u64,
-    /// Fetches that nodes went on with after a restart.
-    pub resumed: u64,
-    /// Virtual time that passed.
-    pub lasted: Duration,
-}
 
 /// Virtual time that a healed cluster may take to answer everything and to agree.
 pub const PROGRESS_WITHIN: Duration = Duration::from_secs(120);
