@@ -10,6 +10,7 @@ use super::node::{Host, Running};
 use super::plan::{Faults, SnapshotSettings};
 use super::world::World;
 use crate::checkers::counter_history;
+use crate::checkers::locks::Tally;
 use crate::checkers::memory::{self, Limits};
 use crate::checkers::positions;
 
@@ -36,6 +37,8 @@ pub struct Report {
     pub moved: u64,
     /// and how often one was told that it has missed some.
     pub lagged: u64,
+    /// What there was of locks.
+    pub locks: Tally,
     /// Snapshots that nodes made.
     pub snapshots: u64,
     /// Snapshots that nodes took from others and went on from.
@@ -119,6 +122,7 @@ impl World<'_> {
             self.clients.iter().flat_map(|client| client.history.iter().copied()).collect();
         counter_history::check(&history)?;
         let said = self.check_said()?;
+        let (locks, demands) = self.check_locks()?;
         let missing = self.faults.missing(&self.plan);
         if !missing.is_empty() {
             return Err(format!("faults: planned and never happened: {}", missing.join(", ")));
@@ -128,10 +132,11 @@ impl World<'_> {
             hash: self.hash.finish(),
             nodes: self.plan.membership.members.len(),
             slots: self.agreement.chosen(),
-            answered: history.len() + said,
+            answered: history.len() + said + demands,
             heard: self.checked.said(),
             moved: self.moved,
             lagged: self.lagged,
+            locks,
             faults: self.faults.clone(),
             leaders: self.leaders.len(),
             by_lease: self.by_lease,

@@ -4,12 +4,14 @@
 
 mod client;
 mod clock;
+pub mod demands;
 pub mod directed;
 mod ending;
 mod events;
 mod followers;
 mod governing;
 mod leases;
+mod lockers;
 pub mod network;
 mod node;
 mod plan;

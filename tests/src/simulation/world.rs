@@ -24,8 +24,10 @@ use super::plan::{Faults, Plan};
 use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
 use crate::checkers::followers::Followers;
+use crate::checkers::holders::Holders;
 use crate::checkers::leadership::Leadership;
 use crate::checkers::leases::Leases;
+use crate::checkers::locks::Locks;
 use crate::checkers::memory;
 use crate::checkers::replication::Replication;
 use crate::checkers::snapshots::Snapshots;
@@ -123,6 +125,9 @@ pub(super) struct World<'a> {
     /// How often one went to another node, and how often one was told that it has missed some.
     pub(super) moved: u64,
     pub(super) lagged: u64,
+    /// Locks, and what those who hold them are sure of.
+    pub(super) locks: Locks,
+    pub(super) holders: Holders,
     pub(super) faults: Faults,
     pub(super) leaders: BTreeSet<paxos_core::Ballot>,
     /// What a story does beside; see [`super::directed`].
@@ -182,6 +187,8 @@ impl<'a> World<'a> {
             checked: Followers::default(),
             moved: 0,
             lagged: 0,
+            locks: Locks::default(),
+            holders: Holders::new(plan.clocks_are_fair()),
             faults: Faults::default(),
             leaders: BTreeSet::new(),
             conditions: Conditions::default(),
@@ -298,10 +305,12 @@ impl<'a> World<'a> {
             }
             Event::Begin(id) => {
                 self.told(NodeId(0), || format!("client {id} begins"));
-                if self.clients[id].begin(self.now, &mut self.random) {
+                self.use_lock(id)?;
+                let hurried = self.healed.is_some();
+                if self.clients[id].begin(self.now, &mut self.random, hurried) {
                     self.ask(id);
                 }
-                Ok(())
+                self.mind_belief(id)
             }
             Event::Impatient(id, attempt) => {
                 self.told(NodeId(0), || format!("client {id} is impatient of attempt {attempt}"));
@@ -409,10 +418,7 @@ impl<'a> World<'a> {
                 }
                 Ok(())
             }
-            Effect::ReadReady { ticket, next, level } => {
-                self.read_ready(node, ticket, next, level);
-                Ok(())
-            }
+            Effect::ReadReady { ticket, next, level } => self.read_ready(node, ticket, next, level),
             Effect::Led(change) => {
                 self.told(node, || match change.leader {
                     Some(ballot) => format!("hears the leader of {ballot}: {}", change.why),
@@ -536,7 +542,8 @@ impl<'a> World<'a> {
         }
         self.tell_due(node);
         self.tell_followers(node, slot, &events);
-        self.answer_reads(node);
+        self.answer_reads(node)?;
+        self.hear_locks(node, slot, value, (&outcomes, &events))?;
         let (Some(origin), [outcome]) = (origin, outcomes.as_slice()) else { return Ok(()) };
         let (id, _) = Client::of_ticket(origin.number);
         let client = self.clients.get(id);
@@ -549,7 +556,6 @@ impl<'a> World<'a> {
                 .map_err(|error| format!("answers: no reply: {error}"))?,
             other => return Err(format!("answers: client {id} was answered {other:?}")),
         };
-        self.answer(id, value);
-        Ok(())
+        self.answer(id, value)
     }
 }
