@@ -187,7 +187,7 @@ impl World<'_> {
             step.stamp = Some((batch.stamp, batch.by));
             step.asked = asked(&batch.bytes, outcomes);
         }
-        for event in events.iter().filter(|event| event.topic.contains('/')) {
+        for event in events {
             let told = postcard::from_bytes(&event.bytes);
             let told = told.map_err(|error| format!("locks: told what is no event: {error}"))?;
             step.told.push((event.topic.clone(), told));
