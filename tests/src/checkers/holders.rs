@@ -21,7 +21,7 @@ pub struct Belief {
 pub struct Holders {
     /// No clock does what the terms of sessions do not allow for.
     fair: bool,
-    sure: BTreeMap<usize, Belief>,
+    sure: BTreeMap<usize, Vec<Belief>>,
     /// The highest token that each lock's store was shown.
     newest: BTreeMap<u64, u64>,
     /// How often it refused one.
@@ -34,7 +34,7 @@ impl Holders {
         Holders { fair, sure: BTreeMap::new(), newest: BTreeMap::new(), refused: 0 }
     }
 
-    /// A client is sure of this from now on, or of nothing; and this grant of the lock is in force.
+    /// A client is sure of this from now on, and of nothing else; and these grants are in force.
     ///
     /// # Errors
     /// What is violated, in words.
@@ -42,22 +42,21 @@ impl Holders {
         &mut self,
         now: Time,
         client: usize,
-        belief: Option<Belief>,
-        in_force: Option<u64>,
+        sure: &[Belief],
+        in_force: impl Fn(u64) -> Option<u64>,
     ) -> Result<(), String> {
-        let Some(belief) = belief else {
-            self.sure.remove(&client);
-            return Ok(());
+        self.sure.insert(client, sure.to_vec());
+        let wrong = |belief: &&Belief| {
+            self.fair && belief.until > now && in_force(belief.lock) != Some(belief.token)
         };
-        self.sure.insert(client, belief);
-        let Belief { lock, token, until } = belief;
-        if self.fair && until > now && in_force != Some(token) {
-            return Err(format!(
+        match sure.iter().find(wrong) {
+            Some(Belief { lock, token, until }) => Err(format!(
                 "locks: client {client} is sure of lock {lock} by grant {token} until {until}, and \
-                 in force is {in_force:?}"
-            ));
+                 in force is {:?}",
+                in_force(*lock)
+            )),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// A grant is over, and its holder did not ask for that.
@@ -66,10 +65,10 @@ impl Holders {
     /// What is violated, in words.
     pub fn lost(&self, now: Time, lock: u64, token: u64) -> Result<(), String> {
         let sure = |belief: &Belief| (belief.lock, belief.token) == (lock, token);
-        let surprised = self.sure.iter().find(|(_, belief)| sure(belief) && belief.until > now);
-        match surprised.filter(|_| self.fair) {
-            Some((client, Belief { until, .. })) => Err(format!(
-                "locks: lock {lock} is taken from client {client}, which is sure of it until {until}"
+        let surprised = |belief: &Belief| self.fair && sure(belief) && belief.until > now;
+        match self.sure.iter().find(|(_, beliefs)| beliefs.iter().any(surprised)) {
+            Some((client, beliefs)) => Err(format!(
+                "locks: lock {lock} is taken from client {client}, which is sure of {beliefs:?}"
             )),
             None => Ok(()),
         }
@@ -113,17 +112,19 @@ mod tests {
     #[test]
     fn who_is_sure_must_be_right_as_long_as_clocks_are_fair() {
         let mut checker = Holders::new(true);
-        assert!(checker.believes(Time(1), 0, Some(SURE), Some(7)).is_ok());
+        assert!(checker.believes(Time(1), 0, &[SURE], |_| Some(7)).is_ok());
         assert!(checker.lost(Time(10), 1, 7).is_ok(), "it is sure no longer");
         assert!(checker.lost(Time(9), 1, 6).is_ok() && checker.lost(Time(9), 2, 7).is_ok());
         assert!(checker.lost(Time(9), 1, 7).is_err());
-        assert!(checker.believes(Time(1), 0, Some(SURE), Some(8)).is_err());
-        assert!(checker.believes(Time(1), 0, Some(SURE), None).is_err());
-        assert!(checker.believes(Time(10), 0, Some(SURE), None).is_ok(), "it comes too late");
-        assert!(checker.believes(Time(1), 0, None, None).is_ok());
+        let two = [Belief { lock: 2, ..SURE }, SURE];
+        let of_both = |lock| Some(if lock == 1 { 8 } else { 7 });
+        assert!(checker.believes(Time(1), 0, &two, of_both).is_err());
+        assert!(checker.believes(Time(1), 0, &[SURE], |_| None).is_err());
+        assert!(checker.believes(Time(10), 0, &[SURE], |_| None).is_ok(), "it comes too late");
+        assert!(checker.believes(Time(1), 0, &[], |_| None).is_ok());
         assert!(checker.lost(Time(9), 1, 7).is_ok(), "it is sure of nothing");
         let mut checker = Holders::new(false);
-        assert!(checker.believes(Time(1), 0, Some(SURE), None).is_ok());
+        assert!(checker.believes(Time(1), 0, &[SURE], |_| None).is_ok());
         assert!(checker.lost(Time(9), 1, 7).is_ok());
     }
 

@@ -1,6 +1,6 @@
-//! What clients of a lock service do: they take a lock, or queue for it, hold it for a while, show
-//! its token to what it protects, renew it, give it back; give up waiting; or fall silent, until
-//! their session is gone, and then go on as if nothing had been.
+//! What clients of a lock service do: they take a lock, or queue for it, hold it for a while, take
+//! another beside it, show tokens to what locks protect, renew, give back; give up waiting; or fall
+//! silent, until their session is gone, and then go on as if nothing had been.
 
 use std::time::Duration;
 
@@ -20,10 +20,12 @@ pub struct Locker {
     /// Its session, and the number of the terms.
     session: Option<(u64, u64)>,
     stage: Stage,
+    /// What it was told to hold, each lock with its token, the newest last.
+    held: Vec<(u64, u64)>,
     /// What it was granted, by lock.
     pub granted: Vec<(u64, tokens::Call)>,
     /// What it is sure to hold, by its own clock.
-    pub sure: Option<Belief>,
+    pub sure: Vec<Belief>,
     /// Its clock is slow by so many thousandths.
     slow: u32,
     /// How often it was answered.
@@ -38,8 +40,8 @@ enum Stage {
     Free,
     /// It waits for a lock, for which it asked first at this time.
     Waits { lock: u64, since: Time },
-    /// It was told that it holds a lock.
-    Holds { lock: u64, token: u64 },
+    /// It was told that it holds a lock, or some.
+    Holds,
 }
 
 /// The slowest clock of a locker is slow by so many thousandths.
@@ -62,24 +64,30 @@ impl Locker {
         let chance = random.below(12);
         let (lock, terms) = (random.below(LOCKS), random.below(TERMS));
         let Some((session, _)) = self.session else { return Demand::Open { terms } };
+        // Of several locks it gives back the newest first.
+        let (newest, token) = self.held.last().copied().unwrap_or_default();
+        let give_back = Demand::Release { session, lock: newest, token };
         let demand = match self.stage {
             Stage::Free if chance == 0 || hurried && is_last => Demand::Close { session },
             Stage::Free if chance == 1 => Demand::Renew { session },
             Stage::Free => Demand::Acquire { session, lock, waits: chance < 10 },
             Stage::Waits { .. } if chance == 0 && !hurried => Demand::Close { session },
             Stage::Waits { lock, .. } => Demand::Acquire { session, lock, waits: true },
-            Stage::Holds { lock, token } => match chance {
+            Stage::Holds => match chance {
                 0 => Demand::Close { session },
-                1..4 => Demand::Release { session, lock, token },
-                _ if hurried => Demand::Release { session, lock, token },
-                // Asked again it says the same.
-                4..6 => Demand::Acquire { session, lock, waits: false },
+                1..4 => give_back,
+                _ if hurried => give_back,
+                // Asked for the same it is told the same. For another it never waits, since who has
+                // that may wait for this one.
+                4..7 => Demand::Acquire { session, lock, waits: false },
                 _ => Demand::Renew { session },
             },
         };
-        // Who gives it back has done with it before it asks.
-        if matches!(demand, Demand::Close { .. } | Demand::Release { .. }) {
-            self.sure = None;
+        // Who gives something back has done with it before it asks.
+        match demand {
+            Demand::Close { .. } => self.sure.clear(),
+            Demand::Release { lock, .. } => self.sure.retain(|belief| belief.lock != lock),
+            _ => {}
         }
         demand
     }
@@ -92,17 +100,17 @@ impl Locker {
                 self.session = Some((session, terms));
             }
             (Demand::Acquire { lock, .. }, Told::Held(token)) => {
-                let since = match self.stage {
-                    Stage::Holds { .. } => None,
-                    Stage::Waits { since, .. } => Some(since),
-                    Stage::Free => Some(invoked),
-                };
-                if let Some(since) = since {
+                if !self.held.contains(&(lock, token)) {
+                    let since = match self.stage {
+                        Stage::Waits { since, .. } => since,
+                        Stage::Free | Stage::Holds => invoked,
+                    };
                     let action = tokens::Action::Granted(token);
                     let call = tokens::Call { invoked: since.0, answered: now.0, action };
                     self.granted.push((lock, call));
+                    self.held.push((lock, token));
                 }
-                self.stage = Stage::Holds { lock, token };
+                self.stage = Stage::Holds;
                 self.lives(invoked);
             }
             (Demand::Acquire { lock, .. }, Told::Waiting(_)) => {
@@ -110,34 +118,32 @@ impl Locker {
                     self.stage = Stage::Waits { lock, since: invoked };
                 }
             }
-            (Demand::Renew { .. }, Told::Renewed) => self.lives(invoked),
-            (Demand::Close { .. }, _) | (_, Told::Expired) => {
-                self.session = None;
-                self.free();
+            (Demand::Renew { .. }, Told::Renewed) | (Demand::Acquire { .. }, Told::Taken) => {
+                self.lives(invoked);
             }
-            _ => self.free(),
+            (Demand::Release { lock, .. }, Told::Released | Told::NotHolder) => {
+                self.held.retain(|(held, _)| *held != lock);
+                self.stage = if self.held.is_empty() { Stage::Free } else { Stage::Holds };
+            }
+            _ => {
+                *self = Locker { session: None, stage: Stage::Free, ..std::mem::take(self) };
+                self.held.clear();
+                self.sure.clear();
+            }
         }
-    }
-
-    /// It neither holds nor awaits anything.
-    fn free(&mut self) {
-        (self.stage, self.sure) = (Stage::Free, None);
     }
 
     /// What it holds, it holds for a ttl from when it sent what was answered.
     fn lives(&mut self, sent: Time) {
-        if let (Stage::Holds { lock, token }, Some(ttl)) = (self.stage, self.ttl()) {
-            let until = sent.after(ttl + ttl * self.slow / 1000);
-            self.sure = Some(Belief { lock, token, until });
-        }
+        let Some(ttl) = self.ttl() else { return };
+        let until = sent.after(ttl + ttl * self.slow / 1000);
+        let sure = |(lock, token): &(u64, u64)| Belief { lock: *lock, token: *token, until };
+        self.sure = self.held.iter().map(sure).collect();
     }
 
-    /// What it would show to whatever the lock protects.
+    /// What it would show to whatever its newest lock protects.
     pub fn shows(&self) -> Option<(u64, u64)> {
-        match self.stage {
-            Stage::Holds { lock, token } => Some((lock, token)),
-            _ => None,
-        }
+        self.held.last().copied()
     }
 
     /// Whether it neither has a lock nor waits for one.
@@ -166,9 +172,9 @@ impl World<'_> {
 
     /// What a client is sure of may have changed.
     pub(super) fn mind_belief(&mut self, id: usize) -> Result<(), String> {
-        let belief = self.clients[id].locker.sure;
-        let in_force = belief.and_then(|belief| self.locks.holder(belief.lock));
-        self.holders.believes(self.now, id, belief, in_force.map(|(_, token)| token))
+        let sure = &self.clients[id].locker.sure;
+        let in_force = |lock| self.locks.holder(lock).map(|(_, token)| token);
+        self.holders.believes(self.now, id, sure, in_force)
     }
 
     /// A node has applied a slot: what it asked for and told about locks is judged.
@@ -232,9 +238,10 @@ impl World<'_> {
         let locker = &self.clients[id].locker;
         match locker.shows() {
             Some(shown) if self.random.below(2) == 0 => {
-                let is_sure = locker.sure.is_some_and(|belief| belief.until > self.now);
-                let taken = self.holders.shown(id, shown, is_sure)?;
                 let (lock, token) = shown;
+                let sure = |belief: &Belief| belief.lock == lock && belief.until > self.now;
+                let is_sure = locker.sure.iter().any(sure);
+                let taken = self.holders.shown(id, shown, is_sure)?;
                 let how = if taken { "takes" } else { "refuses" };
                 self.told(NodeId(0), || {
                     format!("what lock {lock} protects {how} token {token} of client {id}")
