@@ -193,8 +193,8 @@ impl Program for Held {
         let Tally { grants, handed_over, expired, renewed, left, late, fenced } = self.0.locks;
         format!(
             "{grants} grants, {handed_over} of them to one who had waited, {expired} ended since \
-             their session had, {renewed} renewals, {left} waits given up, {late} demands too late, \
-             {fenced} tokens refused by what is protected; {}",
+             their session had, {renewed} renewals, {left} waits given up, {late} demands too \
+             late, {fenced} tokens refused by what is protected; {}",
             self.0.words(rate)
         )
     }

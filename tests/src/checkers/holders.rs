@@ -1,5 +1,5 @@
-//! What those who hold locks are sure of, by their own clocks, and what a store that compares tokens
-//! makes of what they show it.
+//! What those who hold locks are sure of, by their own clocks, and what a store that compares
+//! tokens makes of what they show it.
 
 use std::collections::BTreeMap;
 
@@ -74,8 +74,8 @@ impl Holders {
         }
     }
 
-    /// A client shows the token of a grant to what the lock protects. Answers whether that takes it:
-    /// it refuses a lower one than it has seen.
+    /// A client shows the token of a grant to what the lock protects. Answers whether that takes
+    /// it: it refuses a lower one than it has seen.
     ///
     /// # Errors
     /// What is violated, in words.

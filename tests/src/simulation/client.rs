@@ -1,5 +1,5 @@
-//! Simulated clients of a replicated counter, chat or lock service: one operation at a time, retried
-//! under its session and sequence until it is answered.
+//! Simulated clients of a replicated counter, chat or lock service: one operation at a time,
+//! retried under its session and sequence until it is answered.
 
 use bytes::Bytes;
 use paxos_core::batch::{Commands, Entry};

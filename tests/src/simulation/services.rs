@@ -1,5 +1,5 @@
-//! What a simulated cluster serves: a counter, a chat and locks in one state machine. The clients of
-//! a run use one of them, so that plans, troubles and planted bugs are the same for all.
+//! What a simulated cluster serves: a counter, a chat and locks in one state machine. The clients
+//! of a run use one of them, so that plans, troubles and planted bugs are the same for all.
 
 use chat::machine::{Answer, Query, Said, topic};
 use chat::{Chat, Happening, Line, Message, Page, Span};
