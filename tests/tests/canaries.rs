@@ -85,6 +85,7 @@ fn each_checker_stops_a_canary() {
         ("fetches-once", "progress"),
         ("never-syncs", "recovery"),
         ("campaigns-pass-any-lease", "leases"),
+        ("next-in-line-has-the-same-token", "locks"),
         ("no-ops-are-not-slots", "replication"),
         ("window-is-twice-as-wide", "window"),
     ];

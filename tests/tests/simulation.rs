@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use paxos_tests::checkers::locks::Tally;
 use paxos_tests::simulation::{
     Plan, Report, Rhythm, Service, TROUBLES, Trouble, run, run_as, run_telling,
 };
@@ -16,6 +17,9 @@ const SEEDS: u64 = 1000;
 
 /// Those in which a chat is served.
 const CHATS: u64 = 100;
+
+/// Those in which locks are.
+const LOCKS: u64 = 120;
 
 /// Runs all seeds on two threads; answers the reports, or what failed.
 fn all(change: impl Fn(Plan) -> Plan + Sync) -> Result<Vec<Report>, Vec<String>> {
@@ -143,4 +147,20 @@ fn d15_followers_of_simulated_rooms_hear_everything_once() {
     }
     assert!(heard > 100_000 / 4, "too little was heard: {heard}");
     assert!(moved > 1000 && lagged > 100, "nothing happened: {moved} moves, {lagged} times late");
+}
+
+/// A lock has one holder at a time, by replicated time and by what holders are sure of; its tokens
+/// rise; and who waits is served in turn, in clusters that suffer as those above.
+#[test]
+fn f2_simulated_locks_have_one_holder_at_a_time() {
+    let mut locks = Tally::default();
+    for seed in 0..LOCKS {
+        let lock = |plan: Plan| plan.with_the_usual().serving(Service::Lock);
+        let report = run_as(seed, lock).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        locks.add(report.locks);
+    }
+    let Tally { grants, handed_over, expired, renewed, left, late, fenced } = locks;
+    assert!(grants > 6000 && renewed > 3000, "too little was held: {locks:?}");
+    assert!(handed_over > 1500 && left > 400, "hardly anybody waited: {locks:?}");
+    assert!(expired > 300 && late > 400 && fenced > 20, "nobody fell silent: {locks:?}");
 }

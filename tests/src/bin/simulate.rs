@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use paxos_tests::checkers::locks::Tally;
 use paxos_tests::seeds::{Program, Rate, Seeds, go_through};
 use paxos_tests::simulation::{Report, Service, run_as, run_telling};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ enum Kind {
     Counter,
     /// A chat: its followers must hear everything once, in order
     Chat,
+    /// Locks: each must have one holder at a time, and be given to who waits in turn
+    Lock,
 }
 
 fn main() -> ExitCode {
@@ -34,8 +37,10 @@ fn main() -> ExitCode {
     match (service, seeds.seed) {
         (Kind::Counter, None) => go_through::<Counted>(seeds),
         (Kind::Chat, None) => go_through::<Heard>(seeds),
+        (Kind::Lock, None) => go_through::<Held>(seeds),
         (Kind::Counter, Some(seed)) => one(seed, Service::Counter),
         (Kind::Chat, Some(seed)) => one(seed, Service::Chat),
+        (Kind::Lock, Some(seed)) => one(seed, Service::Lock),
     }
 }
 
@@ -65,6 +70,7 @@ struct Sums {
     heard: u64,
     moved: u64,
     lagged: u64,
+    locks: Tally,
     /// Faults that happened, by kind.
     faults: BTreeMap<String, u64>,
     /// Simulated milliseconds, of clusters of three nodes and more.
@@ -85,6 +91,7 @@ impl Sums {
             heard: report.heard as u64,
             moved: report.moved,
             lagged: report.lagged,
+            locks: report.locks,
             faults: faults.by_kind().collect(),
             millis: if nodes >= 3 { lasted.as_millis() as u64 } else { 0 },
         })
@@ -99,6 +106,7 @@ impl Sums {
         self.heard += other.heard;
         self.moved += other.moved;
         self.lagged += other.lagged;
+        self.locks.add(other.locks);
         self.millis += other.millis;
         for (kind, count) in other.faults {
             *self.faults.entry(kind).or_default() += count;
@@ -160,6 +168,33 @@ impl Program for Heard {
         format!(
             "{heard} messages heard by each follower of their rooms, which went to another node \
              {moved} times and missed some of what it told {lagged} times; {}",
+            self.0.words(rate)
+        )
+    }
+}
+
+/// Runs of the lock service.
+#[derive(Default, Serialize, Deserialize)]
+struct Held(Sums);
+
+impl Program for Held {
+    const NAME: &str = "simulate";
+    const ARGUMENTS: &[&str] = &["--service", "lock"];
+
+    fn run(seed: u64) -> Result<Self, String> {
+        Sums::of(seed, Service::Lock).map(Held)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.0.add(other.0);
+    }
+
+    fn words(&self, rate: Rate) -> String {
+        let Tally { grants, handed_over, expired, renewed, left, late, fenced } = self.0.locks;
+        format!(
+            "{grants} grants, {handed_over} of them to one who had waited, {expired} ended since \
+             their session had, {renewed} renewals, {left} waits given up, {late} demands too \
+             late, {fenced} tokens refused by what is protected; {}",
             self.0.words(rate)
         )
     }

@@ -9,6 +9,7 @@ mod disks;
 mod leaderships;
 mod learners;
 mod leases;
+mod locks;
 mod memberships;
 pub(crate) mod plants;
 mod proposers;
@@ -75,6 +76,7 @@ pub fn all() -> impl Iterator<Item = &'static Canary> {
         leases::CANARIES,
         disks::CANARIES,
         services::CANARIES,
+        locks::CANARIES,
         snapshots::CANARIES,
         memberships::CANARIES,
         leaderships::CANARIES,

@@ -50,13 +50,13 @@ pub(super) const CANARIES: &[Canary] = &[
 
 /// A replica's snapshot, field by field: where its bytes do not fit, the bug cannot be planted.
 #[derive(Serialize, Deserialize)]
-struct State {
+pub(super) struct State {
     applied: Slot,
-    time: Time,
-    led: Ballot,
+    pub(super) time: Time,
+    pub(super) led: Ballot,
     sessions: Sessions,
     configurations: Configurations,
-    machine: Vec<u8>,
+    pub(super) machine: Vec<u8>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -7,8 +7,10 @@ pub mod counter_history;
 pub mod durability;
 pub mod followers;
 pub mod history_file;
+pub mod holders;
 pub mod leadership;
 pub mod leases;
+pub mod locks;
 pub mod memberships;
 pub mod memory;
 pub mod positions;
@@ -22,7 +24,7 @@ pub mod tokens;
 pub mod window;
 
 /// What can say that a promise is broken, by the name that its words begin with.
-pub const CHECKERS: [&str; 16] = [
+pub const CHECKERS: [&str; 17] = [
     "agreement",
     "alarms",
     "answers",
@@ -31,6 +33,7 @@ pub const CHECKERS: [&str; 16] = [
     "history",
     "leadership",
     "leases",
+    "locks",
     "memberships",
     "memory",
     "progress",

@@ -1,10 +1,12 @@
-//! Simulated clients of a replicated counter or chat: one operation at a time, retried under its
-//! session and sequence until it is answered.
+//! Simulated clients of a replicated counter, chat or lock service: one operation at a time,
+//! retried under its session and sequence until it is answered.
 
 use bytes::Bytes;
 use paxos_core::batch::{Commands, Entry};
 use paxos_core::{NodeId, Operation, Origin, Random, ReadLevel, SessionId, Time};
 
+use super::demands::{Demand, Told};
+use super::lockers::Locker;
 use super::services::{Service, Speech};
 use crate::checkers::counter_history::{Action, Call};
 use crate::checkers::positions;
@@ -41,6 +43,8 @@ pub struct Client {
     pub history: Vec<Call>,
     /// What it has said, by room.
     pub said: Vec<(u64, positions::Call)>,
+    /// How it stands with locks.
+    pub locker: Locker,
 }
 
 /// An operation that waits for its answer.
@@ -63,6 +67,8 @@ pub enum Wish {
     Read(ReadLevel),
     /// To say something.
     Say(Speech),
+    /// To have a lock, or no longer.
+    Lock(Demand),
 }
 
 impl Client {
@@ -81,17 +87,22 @@ impl Client {
             attempts: 0,
             history: Vec::new(),
             said: Vec::new(),
+            locker: Locker::of(id),
         }
     }
 
     /// Begins the next operation, if one is left.
-    pub fn begin(&mut self, now: Time, random: &mut Random) -> bool {
+    pub fn begin(&mut self, now: Time, random: &mut Random, hurried: bool) -> bool {
         let wish = match self.session {
             _ if self.left == 0 => return false,
             None => Wish::Open,
             Some(_) if self.service == Service::Chat => {
                 self.sequence += 1;
                 Wish::Say(Speech::new(self.id, self.sequence, random.below(1 << 16)))
+            }
+            Some(_) if self.service == Service::Lock => {
+                self.sequence += 1;
+                Wish::Lock(self.locker.wish(random, hurried, self.left == 1))
             }
             Some(_) if random.below(4) == 0 => match random.below(2) {
                 0 if self.leases => Wish::Read(ReadLevel::Lease),
@@ -113,6 +124,7 @@ impl Client {
             Wish::Open => None,
             Wish::Add(by) => Some(by),
             Wish::Say(speech) => Some(speech.command()),
+            Wish::Lock(demand) => Some(demand.command()),
             Wish::Read(_) => return None,
         };
         let operation = match command {
@@ -151,6 +163,12 @@ impl Client {
             Wish::Say(speech) => {
                 self.left -= 1;
                 return self.heard(now, invoked, speech, value);
+            }
+            Wish::Lock(demand) => {
+                self.locker.told((invoked, now), demand, Told::of(value));
+                // Nobody stops while it waits for a lock, or has one.
+                self.left = (self.left - 1).max(u64::from(!self.locker.is_free()));
+                return;
             }
         };
         self.left -= 1;

@@ -10,11 +10,12 @@ use paxos_core::membership::MembershipError;
 use paxos_core::{Envelope, Membership, NodeId, Random, ReadLevel, Replica, Rule, Time};
 
 use super::client::{Client, Present, Wish};
+use super::ending::Report;
 use super::events::Event;
 use super::plan::{Faults, Plan, Settings};
 use super::plant::Sound;
 use super::services::{Service, Services};
-use super::world::{PROGRESS_WITHIN, Report, World};
+use super::world::{PROGRESS_WITHIN, World};
 
 /// The name under which the world keeps the cuts of a story.
 const CUTS: u64 = u64::MAX;

@@ -7,11 +7,47 @@ use std::time::Duration;
 use paxos_core::{NodeId, Time};
 
 use super::node::{Host, Running};
-use super::plan::SnapshotSettings;
-use super::world::{Report, World};
+use super::plan::{Faults, SnapshotSettings};
+use super::world::World;
 use crate::checkers::counter_history;
+use crate::checkers::locks::Tally;
 use crate::checkers::memory::{self, Limits};
 use crate::checkers::positions;
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The same for the same seed and build.
+    pub hash: u64,
+    /// Members of the cluster.
+    pub nodes: usize,
+    /// Slots chosen.
+    pub slots: usize,
+    /// Client operations answered.
+    pub answered: usize,
+    /// Faults that happened.
+    pub faults: Faults,
+    /// Ballots that led.
+    pub leaders: usize,
+    /// Reads that a lease made certain.
+    pub by_lease: u64,
+    /// Messages of a chat that followers heard,
+    pub heard: usize,
+    /// how often one of them went to another node,
+    pub moved: u64,
+    /// and how often one was told that it has missed some.
+    pub lagged: u64,
+    /// What there was of locks.
+    pub locks: Tally,
+    /// Snapshots that nodes made.
+    pub snapshots: u64,
+    /// Snapshots that nodes took from others and went on from.
+    pub restored: u64,
+    /// Fetches that nodes went on with after a restart.
+    pub resumed: u64,
+    /// Virtual time that passed.
+    pub lasted: Duration,
+}
 
 impl World<'_> {
     pub(super) fn measure(&self) -> Result<(), String> {
@@ -86,6 +122,7 @@ impl World<'_> {
             self.clients.iter().flat_map(|client| client.history.iter().copied()).collect();
         counter_history::check(&history)?;
         let said = self.check_said()?;
+        let (locks, demands) = self.check_locks()?;
         let missing = self.faults.missing(&self.plan);
         if !missing.is_empty() {
             return Err(format!("faults: planned and never happened: {}", missing.join(", ")));
@@ -95,10 +132,11 @@ impl World<'_> {
             hash: self.hash.finish(),
             nodes: self.plan.membership.members.len(),
             slots: self.agreement.chosen(),
-            answered: history.len() + said,
+            answered: history.len() + said + demands,
             heard: self.checked.said(),
             moved: self.moved,
             lagged: self.lagged,
+            locks,
             faults: self.faults.clone(),
             leaders: self.leaders.len(),
             by_lease: self.by_lease,

@@ -4,12 +4,14 @@
 
 mod client;
 mod clock;
+pub mod demands;
 pub mod directed;
 mod ending;
 mod events;
 mod followers;
 mod governing;
 mod leases;
+mod lockers;
 pub mod network;
 mod node;
 mod plan;
@@ -21,10 +23,11 @@ mod trouble;
 mod world;
 
 pub use client::Sum;
+pub use ending::Report;
 pub use leases::holds;
 pub use node::CLUSTER;
 pub use plan::{DRIFT_PPM, Faults, Plan, Rhythm, Settings, TROUBLES, Trouble};
 pub(crate) use plan::{aside, quorums};
 pub use plant::{Actor, Plant, Sound};
 pub use services::{Service, Services};
-pub use world::{PROGRESS_WITHIN, Report, run, run_as, run_planted, run_telling};
+pub use world::{PROGRESS_WITHIN, run, run_as, run_planted, run_telling};

@@ -333,6 +333,11 @@ impl Plan {
         !self.troubles.contains_key(&Trouble::Jump) && self.membership.drift_ppm >= drift
     }
 
+    /// Whether clocks run at one rate, and do not jump.
+    pub fn clocks_are_fair(&self) -> bool {
+        !self.drift && !self.troubles.contains_key(&Trouble::Jump)
+    }
+
     /// Nodes that can propose and be asked by clients.
     pub fn fronts(&self) -> Vec<NodeId> {
         self.membership.learners().collect()

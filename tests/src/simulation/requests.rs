@@ -16,27 +16,39 @@ const HURRY: Duration = Duration::from_millis(100);
 
 impl World<'_> {
     /// A read may be answered by a node that has applied so much.
-    pub(super) fn read_ready(&mut self, node: NodeId, ticket: u64, next: Slot, level: ReadLevel) {
+    pub(super) fn read_ready(
+        &mut self,
+        node: NodeId,
+        ticket: u64,
+        next: Slot,
+        level: ReadLevel,
+    ) -> Result<(), String> {
         self.by_lease += u64::from(level == ReadLevel::Lease);
         *self.certified.entry(node).or_default() += 1;
         self.waiting_reads.entry((node, next)).or_default().push(ticket);
-        self.answer_reads(node);
+        self.answer_reads(node)
     }
 
-    pub(super) fn answer(&mut self, id: usize, value: u64) {
+    pub(super) fn answer(&mut self, id: usize, value: u64) -> Result<(), String> {
         // A restarted node may apply a slot again that it had answered before.
         if self.clients[id].present.is_none() {
-            return;
+            return Ok(());
         }
         self.clients[id].end(self.now, value);
+        self.mind_belief(id)?;
         // Once all is healed nobody has time to think, or the slow ones would not be done in time.
         let hurried = self.plan.think.min(HURRY);
-        let pause = self.upto(if self.healed.is_some() { hurried } else { self.plan.think });
+        let pause = match self.healed {
+            Some(_) => hurried,
+            None => self.locker_pauses(id).unwrap_or(self.plan.think),
+        };
+        let pause = self.upto(pause);
         self.at(pause, Event::Begin(id));
+        Ok(())
     }
 
-    pub(super) fn answer_reads(&mut self, node: NodeId) {
-        let Some(running) = self.running.get(&node) else { return };
+    pub(super) fn answer_reads(&mut self, node: NodeId) -> Result<(), String> {
+        let Some(running) = self.running.get(&node) else { return Ok(()) };
         let applied = running.replica.applied();
         let value = running.replica.machine().query(());
         let (first, last) = ((node, Slot(0)), (node, applied.next()));
@@ -48,10 +60,11 @@ impl World<'_> {
                 let reads =
                     client.present.is_some_and(|present| matches!(present.wish, Wish::Read(_)));
                 if client.ticket() == ticket && client.node == node && reads {
-                    self.answer(id, value);
+                    self.answer(id, value)?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Sends the present operation of a client to its node.

@@ -1,12 +1,15 @@
-//! What a simulated cluster serves: a counter and a chat in one state machine. The clients of a run
-//! use one of them, so that plans, troubles and planted bugs are the same for both.
+//! What a simulated cluster serves: a counter, a chat and locks in one state machine. The clients
+//! of a run use one of them, so that plans, troubles and planted bugs are the same for all.
 
 use chat::machine::{Answer, Query, Said, topic};
 use chat::{Chat, Happening, Line, Message, Page, Span};
+use lock::machine::LockView;
+use lock::{LockService, LockSession};
 use paxos_core::{Context, Event, RestoreError, StateMachine, Time};
 use serde::{Deserialize, Serialize};
 
 use super::client::Sum;
+use super::demands::{DEMANDS, Demand, Told, lock_name};
 
 /// Which of the services the clients of a run use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub enum Service {
     Counter,
     /// The chat, with followers.
     Chat,
+    /// The lock service, with lockers.
+    Lock,
 }
 
 /// From here on a command is not what a counter adds, but what is said.
@@ -30,11 +35,15 @@ const LINES_MAX: u64 = 3;
 /// Stands before a state that a chat is part of: no counter gets so far.
 const WITH_CHAT: u64 = u64::MAX;
 
+/// The same for one that locks are part of.
+const WITH_LOCKS: u64 = u64::MAX - 1;
+
 /// The state.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Services {
     sum: Sum,
     chat: Chat,
+    locks: LockService,
 }
 
 /// Something that a client says, as a command of [`Services`]: no two say the same.
@@ -76,8 +85,13 @@ impl StateMachine for Services {
     type Answer = u64;
 
     fn apply(&mut self, context: &mut Context<'_>, command: u64) -> u64 {
-        if command < SAY {
+        if command < DEMANDS {
             return self.sum.apply(context, command);
+        }
+        if command < SAY {
+            let demand = Demand::of(command).map(Demand::to_service);
+            let told = demand.map(|demand| Told::by_service(self.locks.apply(context, demand)));
+            return told.unwrap_or(Told::Refused).reply();
         }
         let speech = Speech(command);
         let line = |number: u64| Line { said_at: 0, text: number.to_string() };
@@ -94,30 +108,46 @@ impl StateMachine for Services {
     }
 
     fn due(&self) -> Option<Time> {
-        self.sum.due()
+        self.sum.due().into_iter().chain(self.locks.due()).min()
     }
 
     fn wake(&mut self, context: &mut Context<'_>) {
-        self.sum.wake(context);
+        let now = context.time;
+        let is_due = |due: Option<Time>| due.is_some_and(|due| due <= now);
+        if is_due(self.sum.due()) {
+            self.sum.wake(context);
+        }
+        if is_due(self.locks.due()) {
+            self.locks.wake(context);
+        }
     }
 
     fn led(&mut self, context: &mut Context<'_>) {
         self.sum.led(context);
+        self.locks.led(context);
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        match self.chat == Chat::default() {
-            true => self.sum.snapshot(),
-            false => postcard::to_stdvec(&(WITH_CHAT, self)).expect("plain data always encodes"),
-        }
+        let Services { sum, chat, locks } = self;
+        let speaks = *chat != Chat::default();
+        let encoded = match *locks != LockService::default() {
+            true => postcard::to_stdvec(&(WITH_LOCKS, self)),
+            false if speaks => postcard::to_stdvec(&(WITH_CHAT, sum, chat)),
+            false => return sum.snapshot(),
+        };
+        encoded.expect("plain data always encodes")
     }
 
     fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
         let wrong = |error: postcard::Error| RestoreError(error.to_string());
         let (begin, rest) = postcard::take_from_bytes::<u64>(snapshot).map_err(wrong)?;
         match begin {
-            WITH_CHAT => postcard::from_bytes(rest).map_err(wrong),
-            _ => Ok(Services { sum: Sum::restore(snapshot)?, chat: Chat::default() }),
+            WITH_LOCKS => postcard::from_bytes(rest).map_err(wrong),
+            WITH_CHAT => {
+                let (sum, chat) = postcard::from_bytes(rest).map_err(wrong)?;
+                Ok(Services { sum, chat, ..Services::default() })
+            }
+            _ => Ok(Services { sum: Sum::restore(snapshot)?, ..Services::default() }),
         }
     }
 }
@@ -128,6 +158,22 @@ impl Services {
         match self.chat.query(Query::History { room: room_name(room), span, limit }) {
             Answer::History(page) => page,
             _ => Page { first: 1, last: 0, messages: Vec::new() },
+        }
+    }
+
+    /// A lock, as the service shows it.
+    pub fn lock(&self, lock: u64) -> Option<LockView> {
+        match self.locks.query(lock::Query::Show { name: lock_name(lock) }) {
+            lock::Answer::Lock(view) => Some(view),
+            _ => None,
+        }
+    }
+
+    /// Those who wait for a lock, the next first.
+    pub fn queue(&self, lock: u64) -> Vec<LockSession> {
+        match self.locks.query(lock::Query::Queue { name: lock_name(lock), skip: 0 }) {
+            lock::Answer::Queue(queue) => queue.into_iter().map(|waiter| waiter.session).collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -175,6 +221,30 @@ mod tests {
         let texts: BTreeSet<_> = all.into_iter().map(|message| message.text).collect();
         assert_eq!(texts, speech.lines().map(|line| line.to_string()).collect());
         assert_eq!(Services::restore(&services.snapshot()).unwrap(), services);
+    }
+
+    #[test]
+    fn locks_are_beside_them_and_part_of_every_snapshot() {
+        let mut services = Services::default();
+        let mut ask = |demand: Demand| Told::of(apply(&mut services, demand.command()));
+        assert_eq!(ask(Demand::Open { terms: 3 }), Told::Opened(1));
+        assert_eq!(ask(Demand::Open { terms: 3 }), Told::Opened(2));
+        assert_eq!(ask(Demand::Acquire { session: 1, lock: 2, waits: false }), Told::Held(1));
+        assert_eq!(ask(Demand::Acquire { session: 2, lock: 2, waits: true }), Told::Waiting(1));
+        assert_eq!(ask(Demand::Release { session: 2, lock: 2, token: 1 }), Told::NotHolder);
+        assert_eq!(ask(Demand::Renew { session: 9 }), Told::Expired);
+        assert_eq!(apply(&mut services, DEMANDS | 0x3f << 56), Told::Refused.reply());
+        assert_eq!(services.queue(2), [LockSession(2)]);
+        assert_eq!(services.lock(2).unwrap().holder.unwrap().session, LockSession(1));
+        let speech = Speech::new(3, 9, 5);
+        assert_eq!(apply(&mut services, speech.command()), 1);
+        assert_eq!(Services::restore(&services.snapshot()).unwrap(), services);
+        let alarm = Time(1_050_000);
+        assert_eq!((services.sum.due(), services.due()), (None, Some(alarm)));
+        let mut events = Vec::new();
+        let mut context = Context::new(Slot(2), alarm, SessionId(0), "", &mut events);
+        services.wake(&mut context);
+        assert_eq!((services.due(), services.lock(2).unwrap().holder), (None, None));
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl World<'_> {
         running.backlog.restored();
         self.tell_due(node);
         self.leap_followers(node);
-        self.answer_reads(node);
+        self.answer_reads(node)?;
         Ok(())
     }
 }

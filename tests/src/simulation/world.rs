@@ -14,6 +14,7 @@ use rustc_hash::FxHasher;
 use super::client::Client;
 use super::clock::Clock;
 use super::directed::Conditions;
+use super::ending::Report;
 use super::events::{Event, Events};
 use super::followers::Follower;
 use super::leases;
@@ -23,45 +24,14 @@ use super::plan::{Faults, Plan};
 use super::plant::{Plant, Sound};
 use crate::checkers::agreement::Agreement;
 use crate::checkers::followers::Followers;
+use crate::checkers::holders::Holders;
 use crate::checkers::leadership::Leadership;
 use crate::checkers::leases::Leases;
+use crate::checkers::locks::Locks;
 use crate::checkers::memory;
 use crate::checkers::replication::Replication;
 use crate::checkers::snapshots::Snapshots;
 use crate::checkers::{durability, window};
-
-/// What came of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The same for the same seed and build.
-    pub hash: u64,
-    /// Members of the cluster.
-    pub nodes: usize,
-    /// Slots chosen.
-    pub slots: usize,
-    /// Client operations answered.
-    pub answered: usize,
-    /// Faults that happened.
-    pub faults: Faults,
-    /// Ballots that led.
-    pub leaders: usize,
-    /// Reads that a lease made certain.
-    pub by_lease: u64,
-    /// Messages of a chat that followers heard,
-    pub heard: usize,
-    /// how often one of them went to another node,
-    pub moved: u64,
-    /// and how often one was told that it has missed some.
-    pub lagged: u64,
-    /// Snapshots that nodes made.
-    pub snapshots: u64,
-    /// Snapshots that nodes took from others and went on from.
-    pub restored: u64,
-    /// Fetches that nodes went on with after a restart.
-    pub resumed: u64,
-    /// Virtual time that passed.
-    pub lasted: Duration,
-}
 
 /// Virtual time that a healed cluster may take to answer everything and to agree.
 pub const PROGRESS_WITHIN: Duration = Duration::from_secs(120);
@@ -155,6 +125,9 @@ pub(super) struct World<'a> {
     /// How often one went to another node, and how often one was told that it has missed some.
     pub(super) moved: u64,
     pub(super) lagged: u64,
+    /// Locks, and what those who hold them are sure of.
+    pub(super) locks: Locks,
+    pub(super) holders: Holders,
     pub(super) faults: Faults,
     pub(super) leaders: BTreeSet<paxos_core::Ballot>,
     /// What a story does beside; see [`super::directed`].
@@ -214,6 +187,8 @@ impl<'a> World<'a> {
             checked: Followers::default(),
             moved: 0,
             lagged: 0,
+            locks: Locks::default(),
+            holders: Holders::new(plan.clocks_are_fair()),
             faults: Faults::default(),
             leaders: BTreeSet::new(),
             conditions: Conditions::default(),
@@ -330,10 +305,12 @@ impl<'a> World<'a> {
             }
             Event::Begin(id) => {
                 self.told(NodeId(0), || format!("client {id} begins"));
-                if self.clients[id].begin(self.now, &mut self.random) {
+                self.use_lock(id)?;
+                let hurried = self.healed.is_some();
+                if self.clients[id].begin(self.now, &mut self.random, hurried) {
                     self.ask(id);
                 }
-                Ok(())
+                self.mind_belief(id)
             }
             Event::Impatient(id, attempt) => {
                 self.told(NodeId(0), || format!("client {id} is impatient of attempt {attempt}"));
@@ -441,10 +418,7 @@ impl<'a> World<'a> {
                 }
                 Ok(())
             }
-            Effect::ReadReady { ticket, next, level } => {
-                self.read_ready(node, ticket, next, level);
-                Ok(())
-            }
+            Effect::ReadReady { ticket, next, level } => self.read_ready(node, ticket, next, level),
             Effect::Led(change) => {
                 self.told(node, || match change.leader {
                     Some(ballot) => format!("hears the leader of {ballot}: {}", change.why),
@@ -568,7 +542,8 @@ impl<'a> World<'a> {
         }
         self.tell_due(node);
         self.tell_followers(node, slot, &events);
-        self.answer_reads(node);
+        self.answer_reads(node)?;
+        self.hear_locks(node, slot, value, (&outcomes, &events))?;
         let (Some(origin), [outcome]) = (origin, outcomes.as_slice()) else { return Ok(()) };
         let (id, _) = Client::of_ticket(origin.number);
         let client = self.clients.get(id);
@@ -581,7 +556,6 @@ impl<'a> World<'a> {
                 .map_err(|error| format!("answers: no reply: {error}"))?,
             other => return Err(format!("answers: client {id} was answered {other:?}")),
         };
-        self.answer(id, value);
-        Ok(())
+        self.answer(id, value)
     }
 }
