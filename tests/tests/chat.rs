@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+use chat::cursor::News;
+use chat::follower::{Follower, Heard, Start};
 use paxos_tests::processes::process::{command_of, runs};
 use paxos_tests::processes::told::told_by;
 use paxos_tests::processes::{Cluster, Process, Told, until};
@@ -147,6 +149,40 @@ fn cli7_d15_a_follower_that_stood_still_gets_everything_once_and_in_order() {
     hears(&mut slow, BEFORE + 1, BEFORE + MEANWHILE);
     say(&cluster, "tea", BEFORE + MEANWHILE + 1, 10, "");
     hears(&mut slow, BEFORE + MEANWHILE + 1, BEFORE + MEANWHILE + 10);
+}
+
+#[tokio::test]
+async fn d15_a_follower_that_is_too_slow_for_its_node_is_told_so_and_misses_nothing() {
+    // More than a node keeps of what it told.
+    const ELSEWHERE: u64 = 4_400;
+    let cluster = Cluster::started_of(CHAT);
+    say(&cluster, "tea", 1, 10, "");
+    cluster.await_level();
+    let config = cluster.client_config_via(2);
+    let mut follower = Follower::new(config, "tea", Start::At(1)).unwrap();
+    let mut heard = Vec::new();
+    while !matches!(heard.last(), Some(Heard::CaughtUp(mark)) if mark.last == 10) {
+        heard.push(follower.next().await.unwrap());
+    }
+    // Nothing of the follower runs meanwhile.
+    say(&cluster, "tea", 11, 10, "");
+    say(&cluster, "logs", 1, ELSEWHERE, &"x".repeat(4_000));
+    while messages(&heard) < 20 {
+        heard.push(follower.next().await.unwrap());
+    }
+    assert!(heard.contains(&Heard::Lagged), "{heard:?}");
+    let ids = heard.iter().filter_map(|heard| match heard {
+        Heard::News(News::Said(message)) => Some(message.id),
+        Heard::CaughtUp(_) | Heard::Lagged => None,
+        other => panic!("{other:?}"),
+    });
+    assert!(ids.eq(1..=20), "{heard:?}");
+    follower.close().await;
+}
+
+/// How many of them are messages.
+fn messages(heard: &[Heard]) -> usize {
+    heard.iter().filter(|heard| matches!(heard, Heard::News(News::Said(_)))).count()
 }
 
 #[test]

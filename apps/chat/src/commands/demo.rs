@@ -73,6 +73,9 @@ async fn show(output: &Output) -> anyhow::Result<Exit> {
     stage.await_progress(fallen, count, before, "messages").await?;
     stage.work(count, before + SAID_MIN / 2, DONE).await?;
     let after = count() - before;
+    // Whoever followed the fallen node is at another before that one is back.
+    let heard_by_all = || audience.reached().into_iter().min().unwrap_or(0);
+    stage.work(heard_by_all, count(), "messages heard by everybody").await?;
     stage.bring_back(fallen).await?;
     let told = speakers.stop().await?;
     let last = told.said.iter().map(|(id, _)| *id).max().unwrap_or(0);
