@@ -15,6 +15,7 @@ mod proposers;
 mod reads;
 mod services;
 mod snapshots;
+mod watches;
 
 use std::panic;
 
@@ -78,6 +79,7 @@ pub fn all() -> impl Iterator<Item = &'static Canary> {
         snapshots::CANARIES,
         memberships::CANARIES,
         leaderships::CANARIES,
+        watches::CANARIES,
     ]
     .into_iter()
     .flatten()

@@ -19,10 +19,11 @@ pub mod snapshots;
 pub mod stale_reads;
 mod timing;
 pub mod tokens;
+pub mod watches;
 pub mod window;
 
 /// What can say that a promise is broken, by the name that its words begin with.
-pub const CHECKERS: [&str; 16] = [
+pub const CHECKERS: [&str; 17] = [
     "agreement",
     "alarms",
     "answers",
@@ -38,6 +39,7 @@ pub const CHECKERS: [&str; 16] = [
     "replication",
     "snapshots",
     "stale reads",
+    "watches",
     "window",
 ];
 

@@ -28,6 +28,7 @@ use crate::checkers::leases::Leases;
 use crate::checkers::memory;
 use crate::checkers::replication::Replication;
 use crate::checkers::snapshots::Snapshots;
+use crate::checkers::watches::Watches;
 use crate::checkers::{durability, window};
 
 /// What came of a run.
@@ -152,6 +153,8 @@ pub(super) struct World<'a> {
     pub(super) followers: Vec<Follower>,
     /// What they heard.
     pub(super) checked: Followers,
+    /// What they were told.
+    pub(super) watches: Watches,
     /// How often one went to another node, and how often one was told that it has missed some.
     pub(super) moved: u64,
     pub(super) lagged: u64,
@@ -212,6 +215,7 @@ impl<'a> World<'a> {
             snapshots: Snapshots::new(plan.membership.clone()),
             followers: Vec::new(),
             checked: Followers::default(),
+            watches: Watches::default(),
             moved: 0,
             lagged: 0,
             faults: Faults::default(),
@@ -559,6 +563,8 @@ impl<'a> World<'a> {
         let Applied { origin, outcomes, events } =
             self.plant.apply(node, &mut running.replica, slot, value);
         running.backlog.add(slot, value, running.replica.configurations());
+        self.watches.applied(slot, &events)?;
+        running.recent.add(slot, events);
         let due = running.is_snapshot_due();
         if due || slot.0.is_multiple_of(STATE_EVERY) {
             self.replication.state(node, slot, &running.replica.snapshot())?;
@@ -567,7 +573,6 @@ impl<'a> World<'a> {
             self.plan_snapshot(node);
         }
         self.tell_due(node);
-        self.tell_followers(node, slot, &events);
         self.answer_reads(node);
         let (Some(origin), [outcome]) = (origin, outcomes.as_slice()) else { return Ok(()) };
         let (id, _) = Client::of_ticket(origin.number);
