@@ -1,4 +1,5 @@
-//! The command line of the counter: its lines, its forms, its exit codes.
+//! The command line of the counter, and what those of all apps have in common: lines, forms, exit
+//! codes.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
@@ -7,23 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use paxos_tests::processes::cluster::path_text;
+use paxos_tests::processes::told::told_by;
 use paxos_tests::processes::{Cluster, told};
 
-const COMMANDS: [&str; 13] = [
-    "init",
-    "serve",
-    "incr",
-    "get",
-    "set",
-    "list",
-    "watch",
-    "status",
-    "log",
-    "bench",
-    "torture",
-    "demo",
-    "completions",
-];
+const APPS: [&str; 3] = ["counter", "chat", "lock"];
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -143,17 +131,31 @@ fn status_has_the_keys_of_the_manual(cluster: &mut Cluster) {
     assert_eq!(told.stdout, exact);
 }
 
+/// The commands below one, as its help lists them.
+fn commands_below(help: &str) -> Vec<&str> {
+    let listed = help.split("Commands:\n").nth(1).unwrap_or_default();
+    let lines = listed.lines().take_while(|line| !line.is_empty());
+    // What belongs to a command that is listed stands further to the right.
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty() && *name != "help").collect()
+}
+
 #[test]
-fn the_help_of_every_command_shows_three_examples() {
-    let all = told(["--help"]);
-    for command in COMMANDS {
-        let told = told([command, "--help"]);
-        let help = told.ok();
-        let examples = help.split("Examples:\n").nth(1).unwrap_or_default();
-        let count = examples.lines().filter(|line| line.starts_with("  ")).count();
-        assert_eq!(count, 3, "{command}: {help}");
-        let listed = all.ok().lines().any(|line| line.trim_start().starts_with(command));
-        assert!(listed, "{command} is not in the help: {all:?}");
+fn the_help_of_every_command_of_every_app_shows_three_examples() {
+    for app in APPS {
+        let (mut lines, mut looked_at) = (vec![Vec::new()], 0);
+        while let Some(line) = lines.pop() {
+            let told = told_by(app, line.iter().map(String::as_str).chain(["--help"]));
+            let help = told.ok();
+            let after = help.split("Examples:\n").nth(1).unwrap_or_default();
+            let examples = after.lines().take_while(|line| line.starts_with("  "));
+            let count = examples.filter(|line| line.contains(&format!("{app} "))).count();
+            assert_eq!(count, 3, "{app} {line:?}: {help}");
+            looked_at += 1;
+            let below = commands_below(help).into_iter();
+            lines.extend(below.map(|name| [&line[..], &[name.to_owned()]].concat()));
+        }
+        assert!(looked_at > 20, "the commands of {app} were not found: {looked_at}");
     }
 }
 
