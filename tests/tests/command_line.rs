@@ -160,6 +160,49 @@ fn the_help_of_every_command_of_every_app_shows_three_examples() {
 }
 
 #[test]
+fn the_graphs_of_the_apps_differ_in_configuration_only() {
+    let mut graphs = Vec::new();
+    for app in APPS {
+        let mut cluster = Cluster::started_of(app);
+        let first = cluster.take(1);
+        first.signal(rustix::process::Signal::TERM);
+        graphs.push((app, first.told().ok().to_owned()));
+    }
+    // A line of the configuration has a name and a value; every other is drawn.
+    let drawn = |graph: &str| {
+        let lines = graph.lines().take_while(|line| !line.starts_with("  node "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let configured = |graph: &str| {
+        let lines = graph.lines().skip_while(|line| !line.starts_with("  node "));
+        let lines = lines.filter_map(|line| line.strip_prefix("  ")?.split_once(' '));
+        let lines = lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        lines.collect::<Vec<_>>()
+    };
+    let (_, counter) = &graphs[0];
+    assert!(drawn(counter).len() >= 3, "{counter}");
+    let settings = ["leadership", "window", "batching", "snapshots", "sessions"];
+    // Each cluster has these for itself, whatever its service is.
+    let own = ["node", "member", "folder"];
+    for (app, graph) in &graphs[1..] {
+        assert_eq!(drawn(counter), drawn(graph), "{app}");
+        let (plain, preset) = (configured(counter), configured(graph));
+        let names = |lines: &[(String, String)]| {
+            lines.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&plain), names(&preset), "{app}");
+        let differing: Vec<_> = std::iter::zip(&plain, &preset)
+            .filter(|(one, other)| one != other)
+            .map(|((name, _), _)| name.as_str())
+            .filter(|name| !own.contains(name))
+            .collect();
+        assert!(!differing.is_empty(), "{app} has no preset of its own: {graph}");
+        assert!(differing.iter().all(|name| settings.contains(name)), "{app}: {differing:?}");
+        assert!(graph.contains("  hosts       acceptor, proposer, learner, leadership, archive\n"));
+    }
+}
+
+#[test]
 fn wrong_usage_ends_with_64_and_says_what_is_wrong() {
     let cases: [(&[&str], &str); 9] = [
         (&[], "Usage"),
