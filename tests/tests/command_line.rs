@@ -159,6 +159,79 @@ fn the_help_of_every_command_of_every_app_shows_three_examples() {
     }
 }
 
+/// What makes no sense to any app, how it ends, and words of the answer.
+const NONSENSE: [(&[&str], i32, &str); 35] = [
+    (&["nonsense"], 64, "nonsense"),
+    (&["init"], 64, "--nodes"),
+    (&["init", "--nodes", "nowhere"], 64, "\"nowhere\" is no address"),
+    (&["init", "--nodes", "127.0.0.1:1,127.0.0.1:1"], 64, "the address of two nodes"),
+    (&["serve"], 64, "--node"),
+    (&["serve", "--node", "first"], 64, "first"),
+    (&["serve", "--node", "9"], 78, "names no node 9"),
+    (&["serve", "--node", "1"], 78, "another process is using this data directory"),
+    (&["status", "all"], 64, "all"),
+    (&["status", "-o", "xml"], 64, "xml"),
+    (&["status", "--timeout", "5"], 64, "not a duration"),
+    (&["status", "--identity", "nowhere"], 78, "nowhere"),
+    (&["members"], 64, "Usage"),
+    (&["members", "add", "nowhere"], 64, "\"nowhere\" is no address"),
+    (&["members", "add", "h4:7400", "--role", "king"], 64, "king"),
+    (&["members", "promote", "first"], 64, "first"),
+    (&["members", "demote"], 64, "<N>"),
+    (&["members", "remove", "9"], 64, "n9 is no member"),
+    (&["members", "replace", "3"], 64, "HOST:PORT"),
+    (&["members", "demote", "3"], 77, "this needs one: use --identity admin"),
+    (&["leader"], 64, "Usage"),
+    (&["leader", "show", "2"], 64, "2"),
+    (&["leader", "history", "2"], 64, "2"),
+    (&["leader", "transfer", "9"], 64, "names no node 9"),
+    (&["leader", "transfer", "2"], 77, "this needs one: use --identity admin"),
+    (&["snapshot", "now"], 77, "this needs one: use --identity admin"),
+    (&["snapshot", "now", "--node", "9"], 78, "names no node 9"),
+    (&["snapshot", "list", "--node", "9"], 78, "names no node 9"),
+    (&["snapshot", "verify"], 64, "--node"),
+    (&["backup"], 64, "DIR"),
+    (&["backup", "b"], 77, "this needs one: use --identity admin"),
+    (&["backup", "/"], 64, "is there already"),
+    (&["log", "verify", "--node", "9"], 78, "names no node 9"),
+    (&["log", "verify", "--node", "1"], 78, "another process is using this data directory"),
+    (&["log", "dump", "--node", "1", "--from", "end"], 64, "end"),
+];
+
+#[test]
+fn what_makes_no_sense_to_any_app_is_answered_clearly_and_the_cluster_goes_on() {
+    for (app, change) in [
+        ("counter", &["incr", "hits"][..]),
+        ("chat", &["say", "tea", "still there"]),
+        ("lock", &["acquire", "x"]),
+    ] {
+        let cluster = Cluster::started_of(app);
+        cluster.told(change).ok();
+        for (line, code, words) in NONSENSE {
+            let told = match line[0] {
+                // These make a cluster, or have none.
+                "init" | "nonsense" => told_by(app, line.iter().copied()),
+                _ => cluster.told(line),
+            };
+            told.failed_with(code, &[words]);
+            assert_eq!(told.stdout, "", "{app} {line:?}");
+        }
+        for (line, code, words) in [
+            (&["restore", "nowhere", "--nodes", "127.0.0.1:1"][..], 64, "nowhere is no backup"),
+            (&["restore", "nowhere"], 64, "--nodes"),
+            (&["completions", "tcsh"], 64, "tcsh"),
+            (&["completions"], 64, "SHELL"),
+            (&["demo", "now"], 64, "now"),
+            (&[], 64, "Usage"),
+        ] {
+            told_by(app, line).failed_with(code, &[words]);
+        }
+        cluster.told(&["status"]).ok();
+        let others = [change[0], "another", "still there"];
+        cluster.told(if change.len() == 3 { &others } else { &others[..2] }).ok();
+    }
+}
+
 #[test]
 fn the_graphs_of_the_apps_differ_in_configuration_only() {
     let mut graphs = Vec::new();

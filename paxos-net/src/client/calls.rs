@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::wire::NoResponse;
 use super::{Client, ClientError, rejected, unexpected};
+use crate::dial::DialError;
 use crate::protocol::{Call, NodeReport, Refused, Response, Unavailable};
 
 /// The pause before the first repetition; it doubles,
@@ -190,7 +191,8 @@ impl Client {
         deadline: Instant,
     ) -> Result<Response, ClientError> {
         let wire = self.inner.nodes.dial(node, deadline).await.map_err(|error| match error {
-            crate::dial::DialError::Certificate(words) => ClientError::Certificate(words),
+            DialError::Certificate(words) => ClientError::Certificate(words),
+            DialError::Unknown(_) => ClientError::Configuration(error.to_string()),
             error => unreachable(node, error.to_string()),
         })?;
         match timeout_at(deadline, wire.call(call, patience(deadline))).await {
