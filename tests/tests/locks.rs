@@ -75,7 +75,9 @@ fn bad_input_gets_a_clear_answer_and_the_cluster_goes_on() {
     let cluster = Cluster::started_of(LOCK);
     let told = |line: &[&str]| cluster.told(line);
     let name = "x".repeat(201);
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 23] = [
+        (&["acquire"], "NAME"),
+        (&["acquire", "x", "--ttl", "25h"], "ttl"),
         (&["acquire", "two words"], "no spaces"),
         (&["acquire", ""], "1 to 200 bytes"),
         (&["acquire", &name], "1 to 200 bytes"),
@@ -86,15 +88,33 @@ fn bad_input_gets_a_clear_answer_and_the_cluster_goes_on() {
         (&["renew"], "--session"),
         (&["release", "--session", "-1"], "-1"),
         (&["fence", "check", "x", "abc"], "abc"),
+        (&["fence"], "Usage"),
+        (&["fence", "check", "x"], "TOKEN"),
         (&["show"], "NAME"),
+        (&["show", "x", "--at-least", "7", "--read", "lease"], "--at-least"),
+        (&["list", "a", "b"], "unexpected argument 'b'"),
+        (&["list", "--read", "newest"], "newest"),
         (&["queue", "a b"], "no spaces"),
+        (&["watch"], "NAME"),
         (&["watch", "x", "--from", "now"], "now"),
+        (&["watch", "x", "--count", "0"], "count"),
         (&["run", "x"], "CMD"),
     ];
     for (line, words) in cases {
         let told = told(line);
         told.failed_with(64, &[words]);
         assert_eq!(told.stdout, "", "{line:?}");
+    }
+    // Behind what it would run nothing of the command's own can stand.
+    for (options, words) in [
+        (&["a b"][..], "no spaces"),
+        (&["x", "--on-lost", "hug"], "hug"),
+        (&["x", "--ttl", "0s"], "ttl"),
+        (&["x", "-E", "300"], "300"),
+    ] {
+        let told = begin(&cluster, options, "echo ran").told();
+        told.failed_with(64, &[words]);
+        assert_eq!(told.stdout, "", "{options:?}");
     }
     told(&["renew", "--session", "7"]).failed_with(1, &["session 7 has expired"]);
     told(&["release", "--session", "7"]).failed_with(1, &["session 7 has expired"]);
