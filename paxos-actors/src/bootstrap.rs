@@ -198,6 +198,7 @@ impl InitError {
             | InitError::Open(_)
             | InitError::Log(_) => 74,
             InitError::Random(_) => 70,
+            InitError::NobodyLeads | InitError::Addresses(_) | InitError::Membership(_) => 64,
             _ => 78,
         }
     }

@@ -165,6 +165,7 @@ pub enum Took {
     /// From when no leader was heard any more, or one handed over, until this node was elected:
     /// T_elect.
     Elect(Duration),
-    /// From its election until the first slot of its leadership was chosen: T_ready.
+    /// From its election until its proposer knew that the first slot of its leadership was chosen:
+    /// T_ready. It does not wait for that slot to be applied, which no role can see.
     Ready(Duration),
 }

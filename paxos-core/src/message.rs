@@ -370,7 +370,7 @@ pub enum Inside {
         /// Why.
         reason: Resignation,
     },
-    /// Proposer to leadership: the first slot of this leadership is chosen.
+    /// Proposer to leadership: the first slot of this leadership is chosen, applied or not yet.
     Ready {
         /// The ballot.
         ballot: Ballot,

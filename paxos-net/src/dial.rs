@@ -24,6 +24,9 @@ const TARGETS_MAX: usize = 4;
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum DialError {
+    /// Nobody has named a node of this number.
+    #[error("the cluster file names no node {0}")]
+    Unknown(u64),
     /// The name of the host means nothing here.
     #[error("cannot resolve {address}: {words}; is the host name right?")]
     Resolve {

@@ -238,11 +238,8 @@ impl Call {
 
     /// Whether only a node can answer that keeps the state, and no other for it.
     pub fn needs_state_here(&self) -> bool {
-        let here = |consistency: &Consistency| {
-            matches!(consistency, Consistency::Local { .. } | Consistency::Stale { .. })
-        };
         match self {
-            Call::Query { consistency, .. } => here(consistency),
+            Call::Query { consistency, .. } => matches!(consistency, Consistency::Stale { .. }),
             Call::Save | Call::Piece { .. } | Call::Watch { .. } => true,
             _ => false,
         }
@@ -259,12 +256,6 @@ impl Call {
 pub enum Consistency {
     /// It contains everything that was answered before the query was asked.
     Linearizable,
-    /// It is that of the node that is asked, once it has applied a slot above `after`. Slot 0 means
-    /// at once; the slot of the answer before makes a watch of it.
-    Local {
-        /// The slot.
-        after: Slot,
-    },
     /// The same, by the lease of the leader and without asking the others: certain as long as
     /// clocks keep to the drift bound. Without a lease it is asked as if it were linearizable.
     Lease,

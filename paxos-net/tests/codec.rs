@@ -292,12 +292,12 @@ fn golden_bytes_of_what_clients_and_nodes_say() {
     );
     let query = Call::Query {
         query: Bytes::from_static(b"q"),
-        consistency: Consistency::Local { after: Slot(9) },
+        consistency: Consistency::Stale { at_least: Slot(9) },
     };
     golden(
         &ClientRequest { id: 5, timeout_ms: 0, call: query },
-        &[5, 0, 1, 1, b'q', 1, 9],
-        r#"{"id":5,"timeout_ms":0,"call":{"Query":{"query":"cQ==","consistency":{"Local":{"after":9}}}}}"#,
+        &[5, 0, 1, 1, b'q', 2, 9],
+        r#"{"id":5,"timeout_ms":0,"call":{"Query":{"query":"cQ==","consistency":{"Stale":{"at_least":9}}}}}"#,
     );
     let (from, to) = (NodeId(1), Some(NodeId(2)));
     golden(

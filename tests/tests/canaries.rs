@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex};
 
 use paxos_actors::log::{Disk, MemoryDisk};
 use paxos_core::{
-    Applied, Effect, Input, NodeId, Recovered, Replica, Role, RoleKind, Slot, Time, Value,
+    Applied, Effect, Input, NodeId, Page, Recent, Recovered, Replica, Role, RoleKind, Slot, Time,
+    Value,
 };
 use paxos_tests::canaries::{Against, Canary, How, all};
-use paxos_tests::simulation::{Actor, Plan, Plant, Services, Sound, run, run_planted};
+use paxos_tests::simulation::{
+    Actor, Plan, Plant, Question, Service, Services, Sound, run, run_as, run_planted,
+};
 
 /// Stands everywhere, counts, and changes nothing.
 #[derive(Debug, Default)]
@@ -21,6 +24,7 @@ struct Idle {
     recovered: u64,
     applied: u64,
     handled: BTreeSet<RoleKind>,
+    watched: u64,
 }
 
 impl Plant for Idle {
@@ -59,6 +63,11 @@ impl Plant for Idle {
         self.applied += 1;
         replica.apply(slot, value)
     }
+
+    fn watched(&mut self, _: NodeId, recent: &Recent, question: &Question<'_>) -> Page {
+        self.watched += 1;
+        recent.page(question.topics, question.after, question.max)
+    }
 }
 
 #[test]
@@ -73,6 +82,10 @@ fn to_plant_nothing_changes_nothing() {
         snapshots += idle.snapshots;
     }
     assert!(snapshots > 0, "no node ever went on from a snapshot");
+    let (mut idle, chat) = (Idle::default(), |plan: Plan| plan.serving(Service::Chat));
+    let planted = run_planted(1, chat, &mut idle);
+    assert_eq!(planted.unwrap(), run_as(1, chat).unwrap());
+    assert!(idle.watched > 0, "nobody watched");
 }
 
 #[test]
@@ -88,6 +101,8 @@ fn each_checker_stops_a_canary() {
         ("next-in-line-has-the-same-token", "locks"),
         ("no-ops-are-not-slots", "replication"),
         ("window-is-twice-as-wide", "window"),
+        ("lags-in-silence", "watches"),
+        ("tells-otherwise-than-it-remembers", "followers"),
     ];
     for (id, checker) in quick {
         let canary = Canary::named(id).unwrap();

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+use chat::cursor::News;
+use chat::follower::{Follower, Heard, Start};
 use paxos_tests::processes::process::{command_of, runs};
 use paxos_tests::processes::told::told_by;
 use paxos_tests::processes::{Cluster, Process, Told, until};
@@ -103,16 +105,26 @@ fn what_makes_no_sense_is_answered_clearly_and_the_cluster_goes_on() {
         (vec!["say", "tea", ""], 64, "1 to 4096 bytes, not 0"),
         (vec!["say", "tea", &long], 64, "1 to 4096 bytes, not 5000"),
         (vec!["say", "tea"], 64, "TEXT"),
+        (vec!["say"], 64, "ROOM"),
+        (vec!["say", "", "hi"], 64, "1 to 64 bytes"),
+        (vec!["tail"], 64, "ROOM"),
+        (vec!["tail", "two words"], 64, "no blanks"),
+        (vec!["tail", "tea", "-n", "5", "--from", "7"], 64, "cannot be used with"),
         (vec!["tail", "tea", "--from", "yesterday"], 64, "nor `start`"),
         (vec!["tail", "tea"], 1, "nothing was said in tea yet"),
         (vec!["tail", "tea", "--via", "9"], 78, "no node 9"),
         (vec!["history", "tea"], 1, "nothing was said in tea yet"),
+        (vec!["history"], 64, "ROOM"),
+        (vec!["history", "tea", "--before", "0"], 64, "before"),
+        (vec!["history", "tea", "--via", "nowhere"], 78, "nowhere is not an address"),
         (vec!["history", "tea", "--limit", "0"], 64, "limit"),
         (vec!["history", "tea", "--at-least", "7", "--read", "lease"], 64, "--at-least"),
         (vec!["verify", "--all-nodes", "tea"], 1, "nothing was said in tea yet"),
         (vec!["verify", "tea"], 1, "nothing was said in tea yet"),
         (vec!["verify", "--all-nodes"], 64, "ROOM"),
+        (vec!["verify", "tea", "--all-nodes", "--via", "n"], 64, "cannot be used with"),
         (vec!["rooms", "tea"], 64, "tea"),
+        (vec!["rooms", "--read", "newest"], 64, "newest"),
         (vec!["demo", "tea"], 64, "tea"),
     ] {
         cluster.told(&line).failed_with(code, &[words]);
@@ -147,6 +159,40 @@ fn cli7_d15_a_follower_that_stood_still_gets_everything_once_and_in_order() {
     hears(&mut slow, BEFORE + 1, BEFORE + MEANWHILE);
     say(&cluster, "tea", BEFORE + MEANWHILE + 1, 10, "");
     hears(&mut slow, BEFORE + MEANWHILE + 1, BEFORE + MEANWHILE + 10);
+}
+
+#[tokio::test]
+async fn d15_a_follower_that_is_too_slow_for_its_node_is_told_so_and_misses_nothing() {
+    // More than a node keeps of what it told.
+    const ELSEWHERE: u64 = 4_400;
+    let cluster = Cluster::started_of(CHAT);
+    say(&cluster, "tea", 1, 10, "");
+    cluster.await_level();
+    let config = cluster.client_config_via(2);
+    let mut follower = Follower::new(config, "tea", Start::At(1)).unwrap();
+    let mut heard = Vec::new();
+    while !matches!(heard.last(), Some(Heard::CaughtUp(mark)) if mark.last == 10) {
+        heard.push(follower.next().await.unwrap());
+    }
+    // Nothing of the follower runs meanwhile.
+    say(&cluster, "tea", 11, 10, "");
+    say(&cluster, "logs", 1, ELSEWHERE, &"x".repeat(4_000));
+    while messages(&heard) < 20 {
+        heard.push(follower.next().await.unwrap());
+    }
+    assert!(heard.contains(&Heard::Lagged), "{heard:?}");
+    let ids = heard.iter().filter_map(|heard| match heard {
+        Heard::News(News::Said(message)) => Some(message.id),
+        Heard::CaughtUp(_) | Heard::Lagged => None,
+        other => panic!("{other:?}"),
+    });
+    assert!(ids.eq(1..=20), "{heard:?}");
+    follower.close().await;
+}
+
+/// How many of them are messages.
+fn messages(heard: &[Heard]) -> usize {
+    heard.iter().filter(|heard| matches!(heard, Heard::News(News::Said(_)))).count()
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The command line of the counter: its lines, its forms, its exit codes.
+//! The command line of the counter, and what those of all apps have in common: lines, forms, exit
+//! codes.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
@@ -7,23 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use paxos_tests::processes::cluster::path_text;
+use paxos_tests::processes::told::told_by;
 use paxos_tests::processes::{Cluster, told};
 
-const COMMANDS: [&str; 13] = [
-    "init",
-    "serve",
-    "incr",
-    "get",
-    "set",
-    "list",
-    "watch",
-    "status",
-    "log",
-    "bench",
-    "torture",
-    "demo",
-    "completions",
-];
+const APPS: [&str; 3] = ["counter", "chat", "lock"];
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -143,17 +131,147 @@ fn status_has_the_keys_of_the_manual(cluster: &mut Cluster) {
     assert_eq!(told.stdout, exact);
 }
 
+/// The commands below one, as its help lists them.
+fn commands_below(help: &str) -> Vec<&str> {
+    let listed = help.split("Commands:\n").nth(1).unwrap_or_default();
+    let lines = listed.lines().take_while(|line| !line.is_empty());
+    // What belongs to a command that is listed stands further to the right.
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty() && *name != "help").collect()
+}
+
 #[test]
-fn the_help_of_every_command_shows_three_examples() {
-    let all = told(["--help"]);
-    for command in COMMANDS {
-        let told = told([command, "--help"]);
-        let help = told.ok();
-        let examples = help.split("Examples:\n").nth(1).unwrap_or_default();
-        let count = examples.lines().filter(|line| line.starts_with("  ")).count();
-        assert_eq!(count, 3, "{command}: {help}");
-        let listed = all.ok().lines().any(|line| line.trim_start().starts_with(command));
-        assert!(listed, "{command} is not in the help: {all:?}");
+fn the_help_of_every_command_of_every_app_shows_three_examples() {
+    for app in APPS {
+        let (mut lines, mut looked_at) = (vec![Vec::new()], 0);
+        while let Some(line) = lines.pop() {
+            let told = told_by(app, line.iter().map(String::as_str).chain(["--help"]));
+            let help = told.ok();
+            let after = help.split("Examples:\n").nth(1).unwrap_or_default();
+            let examples = after.lines().take_while(|line| line.starts_with("  "));
+            let count = examples.filter(|line| line.contains(&format!("{app} "))).count();
+            assert_eq!(count, 3, "{app} {line:?}: {help}");
+            looked_at += 1;
+            let below = commands_below(help).into_iter();
+            lines.extend(below.map(|name| [&line[..], &[name.to_owned()]].concat()));
+        }
+        assert!(looked_at > 20, "the commands of {app} were not found: {looked_at}");
+    }
+}
+
+/// What makes no sense to any app, how it ends, and words of the answer.
+const NONSENSE: [(&[&str], i32, &str); 35] = [
+    (&["nonsense"], 64, "nonsense"),
+    (&["init"], 64, "--nodes"),
+    (&["init", "--nodes", "nowhere"], 64, "\"nowhere\" is no address"),
+    (&["init", "--nodes", "127.0.0.1:1,127.0.0.1:1"], 64, "the address of two nodes"),
+    (&["serve"], 64, "--node"),
+    (&["serve", "--node", "first"], 64, "first"),
+    (&["serve", "--node", "9"], 78, "names no node 9"),
+    (&["serve", "--node", "1"], 78, "another process is using this data directory"),
+    (&["status", "all"], 64, "all"),
+    (&["status", "-o", "xml"], 64, "xml"),
+    (&["status", "--timeout", "5"], 64, "not a duration"),
+    (&["status", "--identity", "nowhere"], 78, "nowhere"),
+    (&["members"], 64, "Usage"),
+    (&["members", "add", "nowhere"], 64, "\"nowhere\" is no address"),
+    (&["members", "add", "h4:7400", "--role", "king"], 64, "king"),
+    (&["members", "promote", "first"], 64, "first"),
+    (&["members", "demote"], 64, "<N>"),
+    (&["members", "remove", "9"], 64, "n9 is no member"),
+    (&["members", "replace", "3"], 64, "HOST:PORT"),
+    (&["members", "demote", "3"], 77, "this needs one: use --identity admin"),
+    (&["leader"], 64, "Usage"),
+    (&["leader", "show", "2"], 64, "2"),
+    (&["leader", "history", "2"], 64, "2"),
+    (&["leader", "transfer", "9"], 64, "names no node 9"),
+    (&["leader", "transfer", "2"], 77, "this needs one: use --identity admin"),
+    (&["snapshot", "now"], 77, "this needs one: use --identity admin"),
+    (&["snapshot", "now", "--node", "9"], 78, "names no node 9"),
+    (&["snapshot", "list", "--node", "9"], 78, "names no node 9"),
+    (&["snapshot", "verify"], 64, "--node"),
+    (&["backup"], 64, "DIR"),
+    (&["backup", "b"], 77, "this needs one: use --identity admin"),
+    (&["backup", "/"], 64, "is there already"),
+    (&["log", "verify", "--node", "9"], 78, "names no node 9"),
+    (&["log", "verify", "--node", "1"], 78, "another process is using this data directory"),
+    (&["log", "dump", "--node", "1", "--from", "end"], 64, "end"),
+];
+
+#[test]
+fn what_makes_no_sense_to_any_app_is_answered_clearly_and_the_cluster_goes_on() {
+    for (app, change) in [
+        ("counter", &["incr", "hits"][..]),
+        ("chat", &["say", "tea", "still there"]),
+        ("lock", &["acquire", "x"]),
+    ] {
+        let cluster = Cluster::started_of(app);
+        cluster.told(change).ok();
+        for (line, code, words) in NONSENSE {
+            let told = match line[0] {
+                // These make a cluster, or have none.
+                "init" | "nonsense" => told_by(app, line.iter().copied()),
+                _ => cluster.told(line),
+            };
+            told.failed_with(code, &[words]);
+            assert_eq!(told.stdout, "", "{app} {line:?}");
+        }
+        for (line, code, words) in [
+            (&["restore", "nowhere", "--nodes", "127.0.0.1:1"][..], 64, "nowhere is no backup"),
+            (&["restore", "nowhere"], 64, "--nodes"),
+            (&["completions", "tcsh"], 64, "tcsh"),
+            (&["completions"], 64, "SHELL"),
+            (&["demo", "now"], 64, "now"),
+            (&[], 64, "Usage"),
+        ] {
+            told_by(app, line).failed_with(code, &[words]);
+        }
+        cluster.told(&["status"]).ok();
+        let others = [change[0], "another", "still there"];
+        cluster.told(if change.len() == 3 { &others } else { &others[..2] }).ok();
+    }
+}
+
+#[test]
+fn the_graphs_of_the_apps_differ_in_configuration_only() {
+    let mut graphs = Vec::new();
+    for app in APPS {
+        let mut cluster = Cluster::started_of(app);
+        let first = cluster.take(1);
+        first.signal(rustix::process::Signal::TERM);
+        graphs.push((app, first.told().ok().to_owned()));
+    }
+    // A line of the configuration has a name and a value; every other is drawn.
+    let drawn = |graph: &str| {
+        let lines = graph.lines().take_while(|line| !line.starts_with("  node "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let configured = |graph: &str| {
+        let lines = graph.lines().skip_while(|line| !line.starts_with("  node "));
+        let lines = lines.filter_map(|line| line.strip_prefix("  ")?.split_once(' '));
+        let lines = lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        lines.collect::<Vec<_>>()
+    };
+    let (_, counter) = &graphs[0];
+    assert!(drawn(counter).len() >= 3, "{counter}");
+    let settings = ["leadership", "window", "batching", "snapshots", "sessions"];
+    // Each cluster has these for itself, whatever its service is.
+    let own = ["node", "member", "folder"];
+    for (app, graph) in &graphs[1..] {
+        assert_eq!(drawn(counter), drawn(graph), "{app}");
+        let (plain, preset) = (configured(counter), configured(graph));
+        let names = |lines: &[(String, String)]| {
+            lines.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&plain), names(&preset), "{app}");
+        let differing: Vec<_> = std::iter::zip(&plain, &preset)
+            .filter(|(one, other)| one != other)
+            .map(|((name, _), _)| name.as_str())
+            .filter(|name| !own.contains(name))
+            .collect();
+        assert!(!differing.is_empty(), "{app} has no preset of its own: {graph}");
+        assert!(differing.iter().all(|name| settings.contains(name)), "{app}: {differing:?}");
+        assert!(graph.contains("  hosts       acceptor, proposer, learner, leadership, archive\n"));
     }
 }
 

@@ -75,7 +75,9 @@ fn bad_input_gets_a_clear_answer_and_the_cluster_goes_on() {
     let cluster = Cluster::started_of(LOCK);
     let told = |line: &[&str]| cluster.told(line);
     let name = "x".repeat(201);
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 23] = [
+        (&["acquire"], "NAME"),
+        (&["acquire", "x", "--ttl", "25h"], "ttl"),
         (&["acquire", "two words"], "no spaces"),
         (&["acquire", ""], "1 to 200 bytes"),
         (&["acquire", &name], "1 to 200 bytes"),
@@ -86,15 +88,33 @@ fn bad_input_gets_a_clear_answer_and_the_cluster_goes_on() {
         (&["renew"], "--session"),
         (&["release", "--session", "-1"], "-1"),
         (&["fence", "check", "x", "abc"], "abc"),
+        (&["fence"], "Usage"),
+        (&["fence", "check", "x"], "TOKEN"),
         (&["show"], "NAME"),
+        (&["show", "x", "--at-least", "7", "--read", "lease"], "--at-least"),
+        (&["list", "a", "b"], "unexpected argument 'b'"),
+        (&["list", "--read", "newest"], "newest"),
         (&["queue", "a b"], "no spaces"),
+        (&["watch"], "NAME"),
         (&["watch", "x", "--from", "now"], "now"),
+        (&["watch", "x", "--count", "0"], "count"),
         (&["run", "x"], "CMD"),
     ];
     for (line, words) in cases {
         let told = told(line);
         told.failed_with(64, &[words]);
         assert_eq!(told.stdout, "", "{line:?}");
+    }
+    // Behind what it would run nothing of the command's own can stand.
+    for (options, words) in [
+        (&["a b"][..], "no spaces"),
+        (&["x", "--on-lost", "hug"], "hug"),
+        (&["x", "--ttl", "0s"], "ttl"),
+        (&["x", "-E", "300"], "300"),
+    ] {
+        let told = begin(&cluster, options, "echo ran").told();
+        told.failed_with(64, &[words]);
+        assert_eq!(told.stdout, "", "{options:?}");
     }
     told(&["renew", "--session", "7"]).failed_with(1, &["session 7 has expired"]);
     told(&["release", "--session", "7"]).failed_with(1, &["session 7 has expired"]);
@@ -201,6 +221,71 @@ fn cli2_the_lock_of_a_client_that_was_killed_is_free_in_time_and_its_command_is_
     until("the command is gone with its parent", || (!runs(child)).then_some(()));
     let told = begin(&cluster, &["x", "-w", "60"], "echo $PAXOS_LOCK_TOKEN").told();
     assert_eq!(told.ok(), "2");
+}
+
+#[test]
+fn f2_f7_of_those_who_wait_the_next_that_lives_gets_the_lock_of_a_holder_that_was_killed() {
+    let cluster = Cluster::started_of(LOCK);
+    let mut holder = begin(&cluster, &["x", "--ttl", "2s"], "echo held; read line");
+    holder.line_with("held");
+    let queue = || cluster.told(&["queue", "x"]).stdout.lines().count();
+    let mut waiting = Vec::new();
+    for number in 1..=3usize {
+        let script = "echo $PAXOS_LOCK_TOKEN >> order";
+        waiting.push(begin(&cluster, &["x", "--ttl", "2s"], script));
+        until("one more waits", || (queue() == number).then_some(()));
+    }
+    waiting.remove(0).kill();
+    until("who was killed waits no more", || (queue() == 2).then_some(()));
+    holder.kill();
+    for waiter in waiting {
+        waiter.told().ok();
+    }
+    assert_eq!(text_of(&cluster, "order"), "2\n3");
+}
+
+#[test]
+fn f4_a_session_that_has_expired_takes_nothing_from_the_next_holder() {
+    let cluster = Cluster::started_of(LOCK);
+    let told = |line: &[&str]| cluster.told(&[line, &PATIENCE].concat());
+    assert_eq!(told(&["acquire", "x", "--ttl", "1s"]).ok(), "1 1");
+    assert_eq!(told(&["acquire", "x", "--ttl", "1h", "-w", "60"]).ok(), "2 2");
+    for verb in ["release", "renew"] {
+        told(&[verb, "--session", "1"]).failed_with(1, &["session 1 has expired"]);
+    }
+    assert_eq!(told(&["fence", "check", "x", "2"]).ok(), "2 is current");
+    told(&["fence", "check", "x", "1"]).failed(1);
+}
+
+#[test]
+fn f6_tokens_rise_and_a_watch_tells_each_of_them_while_nodes_are_killed() {
+    let mut cluster = Cluster::started_of(LOCK);
+    let acquire = |cluster: &Cluster| {
+        let told = cluster.told(&[&["acquire", "x", "--ttl", "1h"], &PATIENCE[..]].concat());
+        let words: Vec<u64> = told.ok().split(' ').map(|word| word.parse().unwrap()).collect();
+        (words[0], words[1].to_string())
+    };
+    let mut watch = cluster.begin(&["watch", "x", "-o", "json"]);
+    let (mut token, mut session) = acquire(&cluster);
+    let granted = watch.line().unwrap();
+    assert!(granted.contains(r#""event":"granted","name":"x","token":1,"#), "{granted}");
+    // Whichever node it watches at is one of them.
+    for fallen in [1, 2, 3, 1] {
+        cluster.kill(fallen);
+        cluster.told(&[&["release", "--session", &session], &PATIENCE[..]].concat()).ok();
+        (token, session) = acquire(&cluster);
+        cluster.start(fallen);
+    }
+    cluster.kill_all();
+    cluster.start_all();
+    cluster.told(&[&["release", "--session", &session], &PATIENCE[..]].concat()).ok();
+    assert_eq!((acquire(&cluster).0, token), (6, 5));
+    for due in 1..=5u64 {
+        for (event, token) in [("released", due), ("granted", due + 1)] {
+            let told = json(&watch.line().unwrap());
+            assert_eq!((&told["event"], &told["token"]), (&event.into(), &token.into()));
+        }
+    }
 }
 
 #[test]

@@ -1,19 +1,23 @@
 //! A room followed through the loss of nodes: every message once, in order.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
 
-use paxos_core::Slot;
-use paxos_net::client::{Client, ClientConfig, ClientError, Read};
+use paxos_core::{Position, Slot, TopicFilter};
+use paxos_net::client::{Client, ClientConfig, ClientError, Read, Watched, Watcher};
 use paxos_net::protocol::{Consistency, Served};
 use tokio::time::sleep;
 
 use crate::client::history;
 use crate::cursor::{Cursor, News, OutOfOrder};
-use crate::room::Span;
+use crate::machine::{Happening, topic};
+use crate::room::{Page, Span};
 
-/// For one question to a node. One that is silent for longer is left; a room in which nothing is
-/// said is looked after so often.
+/// A node that has told nothing for so long is asked for the state,
+const QUIET: Duration = Duration::from_secs(1);
+
+/// and one that does not answer for so long is left.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A node that was up to date so long ago is cut off from the others, and left.
@@ -38,6 +42,9 @@ pub enum Heard {
     News(News),
     /// Everything that the node has was heard. Told once for each node that is followed.
     CaughtUp(Mark),
+    /// The node has forgotten some of what it told behind what was heard: it keeps only so much for
+    /// those who are slow. What was missed is read from its state.
+    Lagged,
     /// The node is of no use any more, and another is asked from here on.
     Moved {
         /// Where it was.
@@ -60,8 +67,9 @@ pub struct Mark {
     pub served: Served,
 }
 
-/// Follows a room from one message on. It holds one page of messages at most, and asks for more
-/// when they are taken. Every message is heard once, in order, as [`Cursor`] has it.
+/// Follows a room from one message on: reads its state first, and watches what is said behind that.
+/// It holds one page of messages at most, and asks for more when they are taken. Every message is
+/// heard once, in order, as [`Cursor`] has it.
 pub struct Follower {
     config: ClientConfig,
     room: String,
@@ -74,6 +82,8 @@ pub struct Follower {
     failures: usize,
     /// Where in the room, once it is known where to begin.
     cursor: Option<Cursor>,
+    /// What is told behind the cursor, once that is caught up.
+    watcher: Watcher,
     /// Whether it was said of this node that all it has was heard.
     marked: bool,
     news: VecDeque<News>,
@@ -100,6 +110,7 @@ impl Follower {
             config.via = places.first().cloned();
         }
         let client = Client::new(config.clone())?;
+        let watcher = watch(&client, room, Slot(0));
         Ok(Follower {
             config,
             room: room.to_owned(),
@@ -107,6 +118,7 @@ impl Follower {
             places,
             place: 0,
             client,
+            watcher,
             failures: 0,
             cursor: match start {
                 Start::At(id) => Some(Cursor::before(id)),
@@ -150,22 +162,26 @@ impl Follower {
 
     /// Asks for more, and waits until there is some.
     async fn listen(&mut self) -> Result<(), ClientError> {
-        let Some(cursor) = self.cursor else { return self.begin().await };
-        let stale = Consistency::Stale { at_least: cursor.seen() };
+        let Some(cursor) = &mut self.cursor else { return self.begin().await };
         if !cursor.is_caught_up() {
-            return self.read(cursor, stale).await.map(drop);
+            let read = read(&self.client, &self.room, cursor).await?;
+            return self.take_in(read);
         }
-        match self.read(cursor, Consistency::Local { after: cursor.seen() }).await {
-            Ok(_) => Ok(()),
-            // Nothing at all was applied for so long: is the node still one of the cluster?
-            Err(ClientError::Unavailable(_)) => match self.read(cursor, stale).await? {
-                served @ Served::Stale { behind_ms } if is_cut_off(behind_ms) => {
-                    self.move_on(format!("it hears nothing of the others ({served})")).await
-                }
-                _ => Ok(()),
-            },
-            Err(error) => Err(error),
+        match wait(&mut self.watcher, &self.client, &self.room, cursor).await? {
+            Waited::Told(Watched::Event { position, event: Happening::Said(message), .. }) => {
+                cursor.told(position.slot, message, &mut self.news);
+            }
+            Waited::Told(Watched::Lagged { .. }) => {
+                cursor.lag();
+                self.remarks.push_back(Heard::Lagged);
+            }
+            Waited::Told(Watched::Level { .. }) => {}
+            Waited::Found(read) => return self.take_in(read),
+            Waited::CutOff(served) => {
+                return self.move_on(format!("it hears nothing of the others ({served})")).await;
+            }
         }
+        Ok(())
     }
 
     /// Finds out where to begin.
@@ -179,23 +195,22 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes in one page, and answers how new it was.
-    async fn read(
-        &mut self,
-        mut cursor: Cursor,
-        consistency: Consistency,
-    ) -> Result<Served, ClientError> {
-        let Read { slot, answer: page, served } =
-            history(&self.client, &self.room, cursor.wants(), consistency).await?;
+    /// Takes in one page; when it was the last, what is said behind it is watched.
+    fn take_in(&mut self, read: Read<Page>) -> Result<(), ClientError> {
+        let (Read { slot, answer: page, served }, Some(cursor)) = (read, &mut self.cursor) else {
+            return Ok(());
+        };
         let last = page.last;
         let disorder = |error: OutOfOrder| ClientError::Undecodable(error.to_string());
         cursor.read(slot, page, &mut self.news).map_err(disorder)?;
-        self.cursor = Some(cursor);
-        if cursor.is_caught_up() && !self.marked {
-            self.marked = true;
-            self.remarks.push_back(Heard::CaughtUp(Mark { last, slot, served }));
+        if cursor.is_caught_up() {
+            self.watcher = watch(&self.client, &self.room, slot);
+            if !self.marked {
+                self.marked = true;
+                self.remarks.push_back(Heard::CaughtUp(Mark { last, slot, served }));
+            }
         }
-        Ok(served)
+        Ok(())
     }
 
     /// Goes on at the next node; when none was of any use, after a pause.
@@ -216,6 +231,51 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+/// What came of waiting for a node to tell something.
+enum Waited {
+    /// It did.
+    Told(Watched<Happening>),
+    /// It did not, and has something new.
+    Found(Read<Page>),
+    /// It was up to date too long ago.
+    CutOff(Served),
+}
+
+/// Waits until a node tells something, and looks now and then whether it is still of use.
+async fn wait(
+    watcher: &mut Watcher,
+    client: &Client,
+    room: &str,
+    cursor: &Cursor,
+) -> Result<Waited, ClientError> {
+    let mut told = pin!(watcher.next_as());
+    loop {
+        tokio::select! {
+            told = &mut told => return Ok(Waited::Told(told?)),
+            () = sleep(QUIET) => {}
+        }
+        let read = read(client, room, cursor).await?;
+        match read.served {
+            Served::Stale { behind_ms } if is_cut_off(behind_ms) => {
+                return Ok(Waited::CutOff(read.served));
+            }
+            // It may be too busy for one more who watches.
+            _ if read.answer.last >= cursor.next() => return Ok(Waited::Found(read)),
+            _ => {}
+        }
+    }
+}
+
+/// Reads the next page from the state of a node.
+async fn read(client: &Client, room: &str, cursor: &Cursor) -> Result<Read<Page>, ClientError> {
+    history(client, room, cursor.wants(), Consistency::Stale { at_least: cursor.seen() }).await
+}
+
+/// Watches what is said in a room behind the state of a slot.
+fn watch(client: &Client, room: &str, slot: Slot) -> Watcher {
+    client.watch(vec![TopicFilter::Exact(topic(room))], Position::behind(slot))
 }
 
 fn is_cut_off(behind_ms: Option<u64>) -> bool {

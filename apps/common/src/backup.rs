@@ -2,11 +2,10 @@
 //! with it.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use paxos_actors::InitOptions;
 use paxos_actors::log::Snapshots;
@@ -184,8 +183,10 @@ fn read(folder: &Path) -> anyhow::Result<(Sheet, Vec<u8>)> {
         Fault::new(Exit::Disk, words)
     };
     let path = folder.join(SHEET);
-    let text = fs::read(&path)
-        .with_context(|| Fault::new(Exit::Disk, format!("{} is no backup", folder.display())))?;
+    let text = fs::read(&path).map_err(|error| {
+        let exit = if error.kind() == ErrorKind::NotFound { Exit::Usage } else { Exit::Disk };
+        Fault::new(exit, format!("{} is no backup: {error}", folder.display()))
+    })?;
     let sheet: Sheet =
         serde_json::from_slice(&text).map_err(|error| damaged(path.clone(), &error.to_string()))?;
     if sheet.version != FORM {
@@ -229,12 +230,14 @@ mod tests {
     #[test]
     fn what_is_no_backup_or_a_damaged_one_is_said_so() {
         let folder = tempfile::tempdir().unwrap();
+        let error = read(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("is no backup"), "{error}");
+        assert_eq!(Exit::of(&error), Exit::Usage);
         let refused = || {
             let error = read(folder.path()).unwrap_err();
             assert_eq!(Exit::of(&error), Exit::Disk);
             format!("{error:#}")
         };
-        assert!(refused().contains("is no backup"));
         let (version, cluster) = (FORM, ClusterId(7));
         let sheet = Sheet { version, cluster, slot: 9, bytes: 3 };
         fs::write(folder.path().join(SHEET), serde_json::to_vec(&sheet).unwrap()).unwrap();

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use paxos_actors::{InitError, InitOptions, Preset};
+use paxos_actors::{InitOptions, Preset};
 use paxos_core::Membership;
 use paxos_net::ClusterFile;
 use serde::Serialize;
 
-use crate::exit::{Exit, Fault};
+use crate::exit::Exit;
 use crate::options::CLUSTER_FILE;
 use crate::output::Output;
 
@@ -77,9 +77,6 @@ impl Init {
             read_replicas: self.read_replicas.clone(),
             ..InitOptions::new(&self.dir, self.nodes.clone())
         };
-        if self.nodes.is_empty() && self.front_ends.is_empty() {
-            return Err(Fault::usage(InitError::NobodyLeads.to_string()).into());
-        }
         let cluster = paxos_actors::init(&options)?;
         let made = Made::of(&self.dir, &cluster);
         output.result(made.text(), &made)?;

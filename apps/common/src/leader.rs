@@ -49,7 +49,8 @@ enum Action {
     ///
     /// Each node remembers the latest 256 changes since it started. Times are those of the nodes'
     /// own clocks. T_detect is the silence after which a leader was suspected, T_elect the time
-    /// until another was elected, T_ready the time until the first slot of its own was chosen.
+    /// until another was elected, T_ready the time from then until it knew that the first slot of
+    /// its own was chosen, be it applied or not.
     #[command(after_help = HISTORY_EXAMPLES)]
     History {
         #[command(flatten)]

@@ -9,6 +9,7 @@ use paxos_core::NodeId;
 use tokio::time::sleep;
 
 use crate::children::Children;
+use crate::exit::{Exit, Fault};
 use crate::output::Output;
 use crate::overview::Overview;
 use crate::timeline::{Timeline, grouped};
@@ -43,6 +44,50 @@ pub struct Fallen {
     pub node: NodeId,
     /// When it was gone.
     pub at: Instant,
+}
+
+/// What a demo came to, and the least that shows something.
+#[derive(Clone, Copy, Debug)]
+pub struct Show<'a> {
+    /// What is wrong with it in words, if something is.
+    pub broken: Option<&'a str>,
+    /// What is counted, in words.
+    pub done: &'a str,
+    /// How many that were, and how many they must be,
+    pub count: (u64, u64),
+    /// and of those, the ones after the change of leader.
+    pub after: (u64, u64),
+    /// Whether the leader changed.
+    pub changed: bool,
+}
+
+impl Show<'_> {
+    /// How the demo ends.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn end(&self) -> Result<Exit, Fault> {
+        match self.complaints().as_slice() {
+            [] => Ok(Exit::Done),
+            complaints => Err(Fault::new(Exit::No, complaints.join("; "))),
+        }
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        let Show { broken, done, count: (count, least), after: (after, after_least), changed } =
+            *self;
+        let mut complaints: Vec<_> = broken.map(str::to_owned).into_iter().collect();
+        if count < least {
+            complaints.push(format!("fewer than {least} {done}"));
+        }
+        if after < after_least {
+            complaints.push(format!("only {after} {done} after the change of leader"));
+        }
+        if !changed {
+            complaints.push("the leader did not change".to_owned());
+        }
+        complaints
+    }
 }
 
 impl Stage {
@@ -174,4 +219,27 @@ impl Stage {
 
 fn highest(overview: &Overview) -> u64 {
     overview.nodes.iter().filter_map(|line| line.applied).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_that_shows_too_little_is_a_bad_one() {
+        let (count, after) = ((100, 100), (30, 30));
+        let good = Show { broken: None, done: "grants", count, after, changed: true };
+        assert_eq!(good.end(), Ok(Exit::Done));
+        for (bad, words) in [
+            (Show { broken: Some("two held it"), ..good }, "two held it"),
+            (Show { count: (99, 100), ..good }, "fewer than 100 grants"),
+            (Show { after: (29, 30), ..good }, "only 29 grants after the change of leader"),
+            (Show { changed: false, ..good }, "the leader did not change"),
+        ] {
+            assert_eq!(bad.end(), Err(Fault::new(Exit::No, words)));
+        }
+        let worse = Show { count: (0, 100), changed: false, ..good };
+        let words = "fewer than 100 grants; the leader did not change";
+        assert_eq!(worse.end(), Err(Fault::new(Exit::No, words)));
+    }
 }

@@ -91,17 +91,6 @@ mod tests {
     }
 
     #[test]
-    fn the_help_of_every_command_has_three_examples() {
-        for command in app::command::<Line>().get_subcommands_mut() {
-            let name = command.get_name().to_owned();
-            let help = command.render_long_help().to_string();
-            let examples = help.split("Examples:\n").nth(1).unwrap_or_default();
-            let count = examples.lines().filter(|line| line.contains("counter ")).count();
-            assert_eq!(count, 3, "{name}: {help}");
-        }
-    }
-
-    #[test]
     fn the_lines_of_the_manual_are_understood() {
         for line in [
             "counter init --nodes 127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403 --dir D",

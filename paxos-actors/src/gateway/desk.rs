@@ -266,9 +266,6 @@ impl Desk {
         self.bytes += pending.size();
         self.expires = Some(self.expires.map_or(deadline, |known| known.min(deadline)));
         match pending.call {
-            Call::Query { consistency: Consistency::Local { after }, .. } => {
-                self.read_here(if after == Slot(0) { after } else { after.next() }, pending);
-            }
             Call::Query { consistency: Consistency::Stale { at_least }, .. } => {
                 self.read_here(at_least, pending);
                 self.freshen(now);

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::wire::NoResponse;
 use super::{Client, ClientError, rejected, unexpected};
-use crate::protocol::{Call, Consistency, NodeReport, Refused, Response, Unavailable};
+use crate::dial::DialError;
+use crate::protocol::{Call, NodeReport, Refused, Response, Unavailable};
 
 /// The pause before the first repetition; it doubles,
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
@@ -91,10 +92,7 @@ impl Client {
         };
         let node = wire.welcome().node;
         // A watch waits at its node by intention; everything else goes elsewhere if it waits long.
-        let watches = matches!(
-            call,
-            Call::Watch { .. } | Call::Query { consistency: Consistency::Local { .. }, .. }
-        );
+        let watches = matches!(call, Call::Watch { .. });
         let until = if watches { deadline } else { attempt(deadline) };
         let Ok(_place) = timeout_at(until, wire.place()).await else {
             return Step::Refused(ClientError::Busy);
@@ -193,7 +191,8 @@ impl Client {
         deadline: Instant,
     ) -> Result<Response, ClientError> {
         let wire = self.inner.nodes.dial(node, deadline).await.map_err(|error| match error {
-            crate::dial::DialError::Certificate(words) => ClientError::Certificate(words),
+            DialError::Certificate(words) => ClientError::Certificate(words),
+            DialError::Unknown(_) => ClientError::Configuration(error.to_string()),
             error => unreachable(node, error.to_string()),
         })?;
         match timeout_at(deadline, wire.call(call, patience(deadline))).await {

@@ -115,7 +115,7 @@ impl Nodes {
     /// A connection to one node, for one call.
     pub(crate) async fn dial(&self, node: NodeId, deadline: Instant) -> Result<Wire, DialError> {
         let Some(address) = lock(&self.known).addresses.get(&node).cloned() else {
-            return Err(DialError::Failed(format!("node {} is not in the cluster file", node.0)));
+            return Err(DialError::Unknown(node.0));
         };
         self.dialer.dial(node, &address, deadline.min(Instant::now() + DIAL)).await
     }

@@ -16,6 +16,7 @@ mod proposers;
 mod reads;
 mod services;
 mod snapshots;
+mod watches;
 
 use std::panic;
 
@@ -80,6 +81,7 @@ pub fn all() -> impl Iterator<Item = &'static Canary> {
         snapshots::CANARIES,
         memberships::CANARIES,
         leaderships::CANARIES,
+        watches::CANARIES,
     ]
     .into_iter()
     .flatten()

@@ -21,10 +21,11 @@ pub mod snapshots;
 pub mod stale_reads;
 mod timing;
 pub mod tokens;
+pub mod watches;
 pub mod window;
 
 /// What can say that a promise is broken, by the name that its words begin with.
-pub const CHECKERS: [&str; 17] = [
+pub const CHECKERS: [&str; 18] = [
     "agreement",
     "alarms",
     "answers",
@@ -41,6 +42,7 @@ pub const CHECKERS: [&str; 17] = [
     "replication",
     "snapshots",
     "stale reads",
+    "watches",
     "window",
 ];
 

@@ -1,24 +1,24 @@
-//! Followers of rooms in a simulated cluster: each is at a node, reads its state, is told what that
-//! node applies, and goes to another node when it is lost, or for no reason. What it hears is
-//! decided by the chat's own [`Cursor`].
+//! Followers of rooms in a simulated cluster: each is at a node, reads its state, watches what that
+//! node tells of what it applies, and goes to another node when it is lost, or for no reason. What
+//! it hears is decided by the chat's own [`Cursor`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use chat::Message;
 use chat::cursor::{Cursor, News};
-use paxos_core::{Event as Told, NodeId, Slot};
+use paxos_core::{NodeId, Page, Position, TopicFilter};
 
 use super::events::Event;
 use super::node::Running;
-use super::services::{ROOMS, Service, Services};
+use super::plant::Question;
+use super::services::{ROOMS, Service, Services, room_topic};
 use super::world::World;
 
 /// Followers of each room.
 const OF_A_ROOM: usize = 2;
 
-/// What a node keeps for one follower until that listens; beyond it the follower has missed some.
-const TOLD_MAX: usize = 4;
+/// It is told no more than this at once.
+const EVENTS_AT_ONCE: usize = 4;
 
 /// A follower listens again after no longer than this,
 const LISTENS_WITHIN: Duration = Duration::from_millis(400);
@@ -41,8 +41,8 @@ pub struct Follower {
     /// Where it is, and in which run of that node.
     node: NodeId,
     run: u64,
-    /// What the node has told since: the slot, and the message.
-    told: VecDeque<(Slot, Message)>,
+    /// Where it has got to in what is told.
+    after: Position,
 }
 
 impl World<'_> {
@@ -53,39 +53,11 @@ impl World<'_> {
         }
         for room in 0..ROOMS {
             for _ in 0..OF_A_ROOM {
-                let (cursor, node, told) = (Cursor::before(1), self.fronts[0], VecDeque::new());
-                let follower = Follower { room, cursor, node, run: 0, told };
+                let (cursor, node) = (Cursor::before(1), self.fronts[0]);
+                let follower = Follower { room, cursor, node, run: 0, after: Position::default() };
                 self.followers.push(follower);
                 self.at(Duration::ZERO, Event::Listen(self.followers.len() - 1));
             }
-        }
-    }
-
-    /// A node has applied something: those who follow it there are told what was said.
-    pub(super) fn tell_followers(&mut self, node: NodeId, slot: Slot, events: &[Told]) {
-        let run = self.running.get(&node).map_or(0, Running::incarnation);
-        let at_node = |follower: &&mut Follower| follower.node == node && follower.run == run;
-        for follower in self.followers.iter_mut().filter(at_node) {
-            if !follower.cursor.is_caught_up() {
-                continue;
-            }
-            for message in Services::told(follower.room, events) {
-                if follower.told.len() >= TOLD_MAX {
-                    self.lagged += 1;
-                    follower.told.clear();
-                    follower.cursor.lag();
-                    break;
-                }
-                follower.told.push_back((slot, message));
-            }
-        }
-    }
-
-    /// A node has gone on from a snapshot: what it did not apply it cannot tell.
-    pub(super) fn leap_followers(&mut self, node: NodeId) {
-        for follower in self.followers.iter_mut().filter(|follower| follower.node == node) {
-            follower.told.clear();
-            follower.cursor.lag();
         }
     }
 
@@ -97,6 +69,7 @@ impl World<'_> {
         self.at(pause, Event::Listen(id));
         let place = self.random.below(self.fronts.len() as u64) as usize;
         let moves = self.random.below(MOVES) == 0;
+        let reads = self.random.below(2) == 0;
         let now = self.now;
         let follower = &mut self.followers[id];
         let stuck = self.hosts.get(&follower.node).is_some_and(|host| host.paused_until > now);
@@ -104,21 +77,41 @@ impl World<'_> {
         if run != Some(follower.run) || stuck || moves {
             self.moved += 1;
             follower.node = self.fronts[place];
-            follower.told.clear();
-            follower.cursor.lag();
+            // Whoever loses a connection goes on where he was; who gives a node up reads first.
+            if reads {
+                follower.cursor.lag();
+            }
         }
         let Some(running) = self.running.get(&follower.node) else { return Ok(()) };
         follower.run = running.incarnation();
         let mut news = VecDeque::new();
         let applied = running.replica.applied();
         if follower.cursor.is_caught_up() {
-            for (slot, message) in follower.told.drain(..) {
-                follower.cursor.told(slot, message, &mut news);
+            let topic = room_topic(follower.room);
+            let topics = [TopicFilter::Exact(topic.clone())];
+            let (after, max) = (follower.after, EVENTS_AT_ONCE);
+            let question = Question { watcher: id, topics: &topics, after, max };
+            let page = self.plant.watched(follower.node, &running.recent, &question);
+            self.watches.answered(id, &topic, &page)?;
+            match page {
+                Page::Events { events, upto } => {
+                    follower.after = upto;
+                    for event in &events {
+                        let message = Services::said(event).ok_or("followers: no message")?;
+                        follower.cursor.told(event.position.slot, message, &mut news);
+                    }
+                }
+                Page::Lagged { .. } => {
+                    self.lagged += 1;
+                    follower.cursor.lag();
+                }
             }
         } else if applied >= follower.cursor.seen() {
             let page = running.replica.machine().page(follower.room, follower.cursor.wants());
             let read = follower.cursor.read(applied, page, &mut news);
             read.map_err(|error| format!("followers: {error}"))?;
+            follower.after = Position::behind(applied);
+            self.watches.begins(id, follower.after);
         }
         let room = follower.room;
         for news in news {

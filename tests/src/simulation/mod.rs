@@ -28,6 +28,6 @@ pub use leases::holds;
 pub use node::CLUSTER;
 pub use plan::{DRIFT_PPM, Faults, Plan, Rhythm, Settings, TROUBLES, Trouble};
 pub(crate) use plan::{aside, quorums};
-pub use plant::{Actor, Plant, Sound};
+pub use plant::{Actor, Plant, Question, Sound};
 pub use services::{Service, Services};
 pub use world::{PROGRESS_WITHIN, run, run_as, run_planted, run_telling};

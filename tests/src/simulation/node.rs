@@ -8,8 +8,8 @@ use paxos_actors::log::{self, DataIdentity, Log, LogError, LogOptions, MemoryDis
 use paxos_core::{
     Acceptor, AcceptorOptions, Archive, Backlog, ClusterId, Configurations, Effect, Elector,
     Envelope, Governance, Hosting, Input, Inside, LeadershipOptions, Learner, MemberRole, NodeId,
-    Persist, Policy, Proposer, Record, Recovered, Replica, Role, RoleKind, Slot, Status, Time,
-    Value,
+    Persist, Policy, Proposer, Recent, RecentOptions, Record, Recovered, Replica, Role, RoleKind,
+    Slot, Status, Time, Value,
 };
 
 use super::clock::Clock;
@@ -20,6 +20,9 @@ use super::services::Services;
 /// The cluster that every simulated disk belongs to.
 pub const CLUSTER: ClusterId = ClusterId(7);
 const SEGMENT: u64 = 32 << 10;
+
+/// A node keeps so few of the events that it told that who is slow misses some.
+const EVENTS_MAX: usize = 12;
 
 /// What is left of a node when it does not run.
 #[derive(Debug)]
@@ -124,6 +127,8 @@ pub struct Running {
     archive: Option<Archive>,
     /// The service.
     pub replica: Replica<Services>,
+    /// What the service told of late.
+    pub recent: Recent,
     /// What is in no snapshot yet.
     pub backlog: Backlog,
     /// What the next snapshot is being made of.
@@ -175,8 +180,10 @@ impl Running {
         let leadership = LeadershipOptions { campaigns: hosting.leads, ..settings.leadership };
         let policy = Policy::new(me, run, leadership, known(), seed, now);
         let mut backlog = Backlog::new(settings.snapshots.every_bytes, 0);
+        let keeps = RecentOptions { events_max: EVENTS_MAX, ..RecentOptions::default() };
+        let mut recent = Recent::new(keeps, replica.applied());
         for (slot, value) in learner.iter().flat_map(|learner| learner.chosen(next)) {
-            plant.apply(me, &mut replica, slot, value);
+            recent.add(slot, plant.apply(me, &mut replica, slot, value).events);
             backlog.add(slot, value, replica.configurations());
         }
         let beside_replica = hosting.learns;
@@ -200,6 +207,7 @@ impl Running {
             learner,
             elector: Elector::new(me, policy),
             replica,
+            recent,
             backlog,
             making: None,
             snapshots,

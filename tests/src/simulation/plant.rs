@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use paxos_actors::log::{Disk, MemoryDisk};
 use paxos_core::{
-    Acceptor, Applied, Archive, Effect, Elector, Input, Learner, Membership, NodeId, Proposer,
-    Recovered, Replica, Role, RoleKind, Slot, Status, Time, Value,
+    Acceptor, Applied, Archive, Effect, Elector, Input, Learner, Membership, NodeId, Page,
+    Position, Proposer, Recent, Recovered, Replica, Role, RoleKind, Slot, Status, Time,
+    TopicFilter, Value,
 };
 
 use super::services::Services;
@@ -49,6 +50,24 @@ pub trait Plant {
     ) -> Applied {
         replica.apply(slot, value)
     }
+
+    /// A node answers somebody who watches.
+    fn watched(&mut self, _: NodeId, recent: &Recent, question: &Question<'_>) -> Page {
+        recent.page(question.topics, question.after, question.max)
+    }
+}
+
+/// What somebody asks who watches.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Who.
+    pub watcher: usize,
+    /// About these topics,
+    pub topics: &'a [TopicFilter],
+    /// behind this position,
+    pub after: Position,
+    /// so many events at most.
+    pub max: usize,
 }
 
 impl fmt::Debug for dyn Plant + '_ {

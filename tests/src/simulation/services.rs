@@ -78,6 +78,11 @@ pub fn room_name(room: u64) -> String {
     format!("room-{room}")
 }
 
+/// The topic under which is told what is said in a room.
+pub fn room_topic(room: u64) -> String {
+    topic(&room_name(room))
+}
+
 impl StateMachine for Services {
     type Command = u64;
     type Reply = u64;
@@ -182,14 +187,11 @@ impl Services {
         self.page(room, (Span::Before(u64::MAX), 0)).last
     }
 
-    /// What was said in a room, of what a slot has told.
-    pub fn told(room: u64, events: &[Event]) -> Vec<Message> {
-        let topic = topic(&room_name(room));
-        let here = events.iter().filter(|event| event.topic == topic);
-        here.filter_map(|event| match postcard::from_bytes(&event.bytes).ok()? {
+    /// What was told as something said in a room.
+    pub fn said(event: &Event) -> Option<Message> {
+        match postcard::from_bytes(&event.bytes).ok()? {
             Happening::Said(message) => Some(message),
-        })
-        .collect()
+        }
     }
 }
 

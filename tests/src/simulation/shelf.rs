@@ -136,11 +136,11 @@ impl World<'_> {
         };
         running.restored = running.restored.split_off(&next);
         self.replication.state(node, Slot(next.0 - 1), &replica.snapshot())?;
+        running.recent.restored(replica.applied());
         running.replica = replica;
         self.restored += 1;
         running.backlog.restored();
         self.tell_due(node);
-        self.leap_followers(node);
         self.answer_reads(node)?;
         Ok(())
     }

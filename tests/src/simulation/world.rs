@@ -31,6 +31,7 @@ use crate::checkers::locks::Locks;
 use crate::checkers::memory;
 use crate::checkers::replication::Replication;
 use crate::checkers::snapshots::Snapshots;
+use crate::checkers::watches::Watches;
 use crate::checkers::{durability, window};
 
 /// Virtual time that a healed cluster may take to answer everything and to agree.
@@ -122,6 +123,8 @@ pub(super) struct World<'a> {
     pub(super) followers: Vec<Follower>,
     /// What they heard.
     pub(super) checked: Followers,
+    /// What they were told.
+    pub(super) watches: Watches,
     /// How often one went to another node, and how often one was told that it has missed some.
     pub(super) moved: u64,
     pub(super) lagged: u64,
@@ -185,6 +188,7 @@ impl<'a> World<'a> {
             snapshots: Snapshots::new(plan.membership.clone()),
             followers: Vec::new(),
             checked: Followers::default(),
+            watches: Watches::default(),
             moved: 0,
             lagged: 0,
             locks: Locks::default(),
@@ -533,6 +537,8 @@ impl<'a> World<'a> {
         let Applied { origin, outcomes, events } =
             self.plant.apply(node, &mut running.replica, slot, value);
         running.backlog.add(slot, value, running.replica.configurations());
+        self.watches.applied(slot, &events)?;
+        running.recent.add(slot, events.clone());
         let due = running.is_snapshot_due();
         if due || slot.0.is_multiple_of(STATE_EVERY) {
             self.replication.state(node, slot, &running.replica.snapshot())?;
@@ -541,7 +547,6 @@ impl<'a> World<'a> {
             self.plan_snapshot(node);
         }
         self.tell_due(node);
-        self.tell_followers(node, slot, &events);
         self.answer_reads(node)?;
         self.hear_locks(node, slot, value, (&outcomes, &events))?;
         let (Some(origin), [outcome]) = (origin, outcomes.as_slice()) else { return Ok(()) };

@@ -133,12 +133,10 @@ impl Worker {
 
     async fn read(&mut self) {
         let (invoked, newest) = (self.now(), self.newest);
-        let before = |slots| Slot(newest.0.saturating_sub(slots));
-        // The library sees to it that a stale read does not go back; a local one is as it is asked.
+        let at_least = Slot(newest.0.saturating_sub(5));
+        // The library sees to it that a stale read does not go back.
         let (consistency, least) = match self.random.below(8) {
-            0 | 1 => (Consistency::Stale { at_least: before(5) }, newest),
-            // Behind slot 0 is at once.
-            2 if newest > Slot(2) => (Consistency::Local { after: before(2) }, before(2).next()),
+            0..=2 => (Consistency::Stale { at_least }, newest),
             3 | 4 if self.leases => (Consistency::Lease, Slot(0)),
             _ => (Consistency::Linearizable, Slot(0)),
         };

@@ -147,12 +147,12 @@ async fn agree(cluster: &mut Cluster) -> Result<(Slot, u64), String> {
         }
     };
     asker.close().await;
-    let local = Consistency::Local { after: Slot(slot.0.saturating_sub(1)) };
+    let stale = Consistency::Stale { at_least: slot };
     for node in cluster.replicas() {
         let asker = cluster.client(ASKER, Some(node))?;
         let answer = loop {
             cluster.check().await?;
-            let answer = asker.query_as::<Sum>(&(), local).await;
+            let answer = asker.query_as::<Sum>(&(), stale).await;
             if let (Ok((_, answer)), Ok(report)) = (answer, asker.status(node).await) {
                 if report.status.alarms > 0 {
                     return Err(format!("alarms: {node} has one without reason"));

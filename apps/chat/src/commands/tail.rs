@@ -86,6 +86,9 @@ impl Tail {
                         };
                     }
                 }
+                Heard::Lagged => {
+                    output.remark("too slow for what the node tells: reading what was missed");
+                }
                 Heard::Moved { from, to, why } => {
                     output.remark(format_args!("left {from}: {why}; asking {to}"));
                     trouble = Some(why);

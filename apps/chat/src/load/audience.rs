@@ -113,7 +113,7 @@ async fn listen(
                 timeline
                     .tell(format_args!("{name} lost it and goes on at {node} behind #{last}"))?;
             }
-            Heard::CaughtUp(_) => {}
+            Heard::CaughtUp(_) | Heard::Lagged => {}
         }
     }
 }

@@ -1,19 +1,16 @@
 //! `list`: the locks that somebody holds.
 
 use clap::Args;
-use paxos_app::app::block_on;
 use paxos_app::exit::Exit;
 use paxos_app::options::{Common, ReadLabel, ReadOption};
 use paxos_app::output::Output;
-use paxos_core::Slot;
 use paxos_net::client::Read;
-use paxos_net::protocol::{Consistency, Served};
 use serde::Serialize;
 
 use lock::machine::LockView;
-use lock::{Answer, LockClient, Query};
+use lock::{Answer, Query};
 
-use crate::commands::named::{locks, unexpected};
+use crate::commands::named::all;
 use crate::commands::show::Shown;
 
 const EXAMPLES: &str = "\
@@ -53,12 +50,16 @@ impl List {
     /// Those of the client.
     pub fn run(&self, output: &Output) -> anyhow::Result<Exit> {
         let consistency = self.read.consistency()?;
-        let (found, slot, served) = block_on(async {
-            let locks = locks(&self.common)?;
-            let found = all(&locks, &self.prefix, consistency).await?;
-            locks.client().close().await;
-            Ok(found)
-        })?;
+        let prefix = &self.prefix;
+        let query = |found: &[LockView]| {
+            let after = found.last().map(|lock| lock.name.clone()).unwrap_or_default();
+            Query::List { prefix: prefix.clone(), after }
+        };
+        let page = |answer| match answer {
+            Answer::Locks(page) => Some(page),
+            _ => None,
+        };
+        let Read { slot, answer: found, served } = all(&self.common, consistency, query, page)?;
         let how = ReadLabel::of(slot, served);
         how.tell(output, served);
         if output.is_text() && found.is_empty() {
@@ -67,24 +68,6 @@ impl List {
         let all = All { locks: found.iter().map(Shown::of).collect(), how };
         output.result(text(&found), &all)?;
         Ok(Exit::Done)
-    }
-}
-
-async fn all(
-    locks: &LockClient,
-    prefix: &str,
-    consistency: Consistency,
-) -> anyhow::Result<(Vec<LockView>, Slot, Served)> {
-    let mut found: Vec<LockView> = Vec::new();
-    loop {
-        let after = found.last().map(|lock| lock.name.clone()).unwrap_or_default();
-        let query = Query::List { prefix: prefix.to_owned(), after };
-        let Read { slot, answer, served } = locks.ask(&query, consistency).await?;
-        let Answer::Locks(page) = answer else { return Err(unexpected()) };
-        if page.is_empty() {
-            return Ok((found, slot, served));
-        }
-        found.extend(page);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use paxos_app::app::block_on;
 use paxos_app::exit::{Exit, Fault};
 use paxos_app::options::Common;
 use paxos_net::client::Read;
@@ -54,8 +55,33 @@ pub async fn show(
     }
 }
 
+/// Reads a list page by page: the question for what comes behind what was found, and the page in
+/// its answer.
+///
+/// # Errors
+/// Those of the client.
+pub fn all<T>(
+    common: &Common,
+    consistency: Consistency,
+    query: impl Fn(&[T]) -> Query,
+    page: impl Fn(Answer) -> Option<Vec<T>>,
+) -> anyhow::Result<Read<Vec<T>>> {
+    block_on(async {
+        let (locks, mut found) = (locks(common)?, Vec::new());
+        loop {
+            let Read { slot, answer, served } = locks.ask(&query(&found), consistency).await?;
+            let page = page(answer).ok_or_else(unexpected)?;
+            if page.is_empty() {
+                locks.client().close().await;
+                return Ok(Read { slot, answer: found, served });
+            }
+            found.extend(page);
+        }
+    })
+}
+
 /// A node answered another question than was asked.
-pub fn unexpected() -> anyhow::Error {
+fn unexpected() -> anyhow::Error {
     anyhow::anyhow!("an answer to another question: are client and nodes of one version?")
 }
 

@@ -1,19 +1,16 @@
 //! `queue`: who waits for a lock.
 
 use clap::Args;
-use paxos_app::app::block_on;
 use paxos_app::exit::Exit;
 use paxos_app::options::{Common, ReadLabel, ReadOption};
 use paxos_app::output::Output;
-use paxos_core::Slot;
 use paxos_net::client::Read;
-use paxos_net::protocol::{Consistency, Served};
 use serde::Serialize;
 
 use lock::machine::Standby;
-use lock::{Answer, LockClient, LockSession, Query};
+use lock::{Answer, LockSession, Query};
 
-use crate::commands::named::{locks, parse_name, rough, unexpected};
+use crate::commands::named::{all, parse_name, rough};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,12 +56,14 @@ impl Queue {
     /// Those of the client.
     pub fn run(&self, output: &Output) -> anyhow::Result<Exit> {
         let consistency = self.read.consistency()?;
-        let (found, slot, served) = block_on(async {
-            let locks = locks(&self.common)?;
-            let found = all(&locks, &self.name, consistency).await?;
-            locks.client().close().await;
-            Ok(found)
-        })?;
+        let name = &self.name;
+        let query =
+            |found: &[Standby]| Query::Queue { name: name.clone(), skip: found.len() as u64 };
+        let page = |answer| match answer {
+            Answer::Queue(page) => Some(page),
+            _ => None,
+        };
+        let Read { slot, answer: found, served } = all(&self.common, consistency, query, page)?;
         let how = ReadLabel::of(slot, served);
         how.tell(output, served);
         if output.is_text() && found.is_empty() {
@@ -79,23 +78,6 @@ impl Queue {
         let line = Line { name: &self.name, queue: waiters.collect(), how };
         output.result(text(&found), &line)?;
         Ok(Exit::Done)
-    }
-}
-
-async fn all(
-    locks: &LockClient,
-    name: &str,
-    consistency: Consistency,
-) -> anyhow::Result<(Vec<Standby>, Slot, Served)> {
-    let mut found = Vec::new();
-    loop {
-        let query = Query::Queue { name: name.to_owned(), skip: found.len() as u64 };
-        let Read { slot, answer, served } = locks.ask(&query, consistency).await?;
-        let Answer::Queue(page) = answer else { return Err(unexpected()) };
-        if page.is_empty() {
-            return Ok((found, slot, served));
-        }
-        found.extend(page);
     }
 }
 

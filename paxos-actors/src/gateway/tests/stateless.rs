@@ -37,9 +37,8 @@ fn reads_go_to_the_leader_whole_as_commands_do() {
 #[test]
 fn what_asks_for_the_state_that_is_here_is_told_who_has_it() {
     let mut desk = witness();
-    let local = Consistency::Local { after: Slot(0) };
     let stale = Consistency::Stale { at_least: Slot(0) };
-    desk.requests(Time(0), caller(), vec![query(1, local), query(2, stale)]);
+    desk.requests(Time(0), caller(), vec![query(1, stale)]);
     let refused = Response::Refused(Refused::NoState { ask: vec![OTHER, NodeId(3)] });
-    assert_eq!(answers(&mut desk), [(1, refused.clone()), (2, refused)]);
+    assert_eq!(answers(&mut desk), [(1, refused)]);
 }
