@@ -86,7 +86,7 @@ fn snapshots_are_made_on_demand_by_an_admin_and_listed_and_verified() {
         let listed: serde_json::Value = serde_json::from_str(listed.ok()).unwrap();
         assert_eq!(listed["snapshots"].as_array().unwrap().len(), 1, "{listed}");
     }
-    cluster.told_admin(&["snapshot", "now", "--node", "9"]).failed(69);
+    cluster.told_admin(&["snapshot", "now", "--node", "9"]).failed_with(78, &["names no node 9"]);
     // Again without anything new is done at once.
     cluster.told_admin(&["snapshot", "now", "--node", "2"]).ok();
     let folder = cluster.node_folder(2).join("data/snapshots");
