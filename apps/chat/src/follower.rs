@@ -15,10 +15,10 @@ use crate::machine::{Happening, topic};
 use crate::room::{Page, Span};
 
 /// A node that has told nothing for so long is asked for the state,
-const QUIET: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_millis(500);
 
 /// and one that does not answer for so long is left.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A node that was up to date so long ago is cut off from the others, and left.
 const CUT_OFF: Duration = Duration::from_secs(3);

@@ -34,6 +34,20 @@ const REAP: Duration = Duration::from_secs(5);
 /// Lines of a node's log that are shown when it fails.
 const LOG_LINES: usize = 8;
 
+/// How many nodes there are of which kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Nodes that do everything, with the lowest numbers.
+    pub voters: usize,
+    /// Nodes that keep the state, to read from, and neither accept nor lead.
+    pub read_replicas: usize,
+}
+
+impl Layout {
+    /// What examples are shown with.
+    pub const THREE_VOTERS: Layout = Layout { voters: 3, read_replicas: 0 };
+}
+
 /// Nodes as child processes, in a temporary folder.
 ///
 /// Dropping it kills them and removes the folder. If this process dies without dropping it, the
@@ -55,15 +69,17 @@ struct Running {
 }
 
 impl Children {
-    /// Makes a cluster of `count` nodes with these settings, starts them with `program serve` and
+    /// Makes a cluster of these nodes with these settings, starts them with `program serve` and
     /// waits until all are ready. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// Whatever stood in the way, with the end of a node's log if it was the node.
-    pub async fn start(program: PathBuf, count: usize, preset: Preset) -> anyhow::Result<Self> {
+    pub async fn start(program: PathBuf, layout: Layout, preset: Preset) -> anyhow::Result<Self> {
         let folder = TemporaryFolder::create("paxos").context("making a temporary folder")?;
-        let addresses = free_addresses(count)?;
-        let options = InitOptions { preset, ..InitOptions::new(folder.path(), addresses) };
+        let mut addresses = free_addresses(layout.voters + layout.read_replicas)?;
+        let read_replicas = addresses.split_off(layout.voters);
+        let voters = InitOptions::new(folder.path(), addresses);
+        let options = InitOptions { preset, read_replicas, ..voters };
         let cluster = paxos_actors::init(&options)?;
         let mut config = client_config(&cluster, folder.path())?;
         config.timeout = STATUS;

@@ -1,5 +1,5 @@
-//! What every demo shows: three nodes as processes of their own, whose leader is killed under load
-//! and comes back.
+//! What every demo shows: nodes as processes of their own, whose leader is killed under load and
+//! comes back.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,11 @@ use paxos_actors::Preset;
 use paxos_core::NodeId;
 use tokio::time::sleep;
 
-use crate::children::Children;
+use crate::children::{Children, Layout};
 use crate::exit::{Exit, Fault};
 use crate::output::Output;
 use crate::overview::Overview;
 use crate::timeline::{Timeline, grouped};
-
-const NODES: usize = 3;
 
 /// For a leader to be found.
 const ELECTION: Duration = Duration::from_secs(5);
@@ -29,12 +27,14 @@ const PROGRESS: Duration = Duration::from_millis(500);
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Three nodes, and whoever follows what becomes of them.
+/// Some nodes, and whoever follows what becomes of them.
 pub struct Stage {
     /// What happens, as it is told.
     pub timeline: Timeline,
     /// The nodes.
     pub children: Children,
+    /// Who led first.
+    pub leader: NodeId,
 }
 
 /// A leader that was killed.
@@ -91,14 +91,21 @@ impl Show<'_> {
 }
 
 impl Stage {
-    /// Starts three nodes of this program with these settings, and waits until one leads.
+    /// Starts these nodes of this program with these settings, and waits until one leads.
     ///
     /// # Errors
     /// Whatever stood in the way.
-    pub async fn set(output: &Output, preset: Preset) -> anyhow::Result<Stage> {
+    pub async fn set(output: &Output, layout: Layout, preset: Preset) -> anyhow::Result<Stage> {
         let timeline = Timeline::start(output);
-        timeline.tell("starting three nodes: own processes, QUIC between them, mutual TLS")?;
-        let children = Children::start(std::env::current_exe()?, NODES, preset).await?;
+        let nodes = match layout {
+            Layout { voters, read_replicas: 0 } => format!("{voters} nodes"),
+            Layout { voters, read_replicas } => {
+                format!("{voters} nodes and {read_replicas} to read from")
+            }
+        };
+        timeline
+            .tell(format_args!("starting {nodes}: own processes, QUIC between them, mutual TLS"))?;
+        let children = Children::start(std::env::current_exe()?, layout, preset).await?;
         for (node, address) in &children.cluster().nodes {
             let process = children.process_id(*node).unwrap_or_default();
             let node = node.0;
@@ -106,7 +113,7 @@ impl Stage {
         }
         let leader = children.leader_within(ELECTION).await?;
         timeline.tell(format_args!("node {} leads", leader.0))?;
-        Ok(Stage { timeline, children })
+        Ok(Stage { timeline, children, leader })
     }
 
     /// Lets a load work until its count is `enough`, or for as long as a part may last, and tells

@@ -138,7 +138,7 @@ fn curves(
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(60)
-        .build_cartesian_2d(-10.0..right * 1.1, 0.0..top * 1.05)?;
+        .build_cartesian_2d(-10.0..right * 1.1, 0.0..top * 1.35)?;
     chart
         .configure_mesh()
         .x_desc("detection time of a killed leader, ms (median)")

@@ -1,5 +1,6 @@
 //! `demo`: a cluster that loses its leader, and followers who miss nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chat::load::audience::Audience;
@@ -7,12 +8,17 @@ use chat::load::speakers::Speakers;
 use chat::load::verdict::Verdict;
 use clap::Args;
 use paxos_app::app::block_on;
+use paxos_app::children::Layout;
 use paxos_app::exit::Exit;
 use paxos_app::output::Output;
 use paxos_app::signals::unless_stopped;
 use paxos_app::stage::{Show, Stage};
+use paxos_core::NodeId;
 
 use crate::preset;
+
+/// The last one is the read replica.
+const LAYOUT: Layout = Layout { read_replicas: 1, ..Layout::THREE_VOTERS };
 
 const SPEAKERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 const ROOM: &str = "demo";
@@ -35,11 +41,12 @@ Examples:
   chat demo -o json    (the verdict alone)
   TMPDIR=/var/tmp chat demo";
 
-/// Show three nodes whose followers see every message once while the leader is killed
+/// Show three followers who see every message once while the leader is killed
 ///
-/// Starts three processes in a temporary folder, lets four people speak in one room and has it
-/// followed at each of the nodes, kills the leader with SIGKILL, brings it back, and compares what
-/// was acknowledged with what each follower saw. Exit 1 if that differs.
+/// Starts three nodes and a read replica as processes in a temporary folder, lets four people speak
+/// in one room and has it followed at the leader, at another node and at the read replica, kills the
+/// leader with SIGKILL, brings it back, and compares what was acknowledged with what each follower
+/// saw. Exit 1 if that differs.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Demo {}
@@ -55,16 +62,18 @@ impl Demo {
 }
 
 async fn show(output: &Output) -> anyhow::Result<Exit> {
-    let mut stage = Stage::set(output, preset()).await?;
+    let mut stage = Stage::set(output, LAYOUT, preset()).await?;
     let mut config = stage.children.client_config()?;
     config.timeout = PATIENCE;
-    let audience = Audience::gather(&config, ROOM, &stage.timeline)?;
+    let others = stage.children.nodes().into_iter().filter(|node| *node != stage.leader);
+    let followed: BTreeSet<_> = others.rev().take(2).chain([stage.leader]).collect();
+    let audience = Audience::gather(&config, &followed, ROOM, &stage.timeline)?;
     let authority = stage.children.cluster_path().with_file_name("ca");
     let speakers = Speakers::start(&SPEAKERS, &authority, &config, ROOM)?;
     let people = SPEAKERS.len();
     stage
         .timeline
-        .tell(format_args!("{people} people speak; one follower listens at each node"))?;
+        .tell(format_args!("{people} people speak; followers listen at {}", names(&followed)))?;
     let count = || speakers.said();
     stage.work(count, SAID_MIN / 2, DONE).await?;
     let fallen = stage.fell_leader().await?;
@@ -92,4 +101,9 @@ async fn show(output: &Output) -> anyhow::Result<Exit> {
         changed: leader != fallen.node,
     };
     Ok(show.end()?)
+}
+
+fn names(nodes: &BTreeSet<NodeId>) -> String {
+    let names: Vec<_> = nodes.iter().map(|node| format!("node {}", node.0)).collect();
+    names.join(", ")
 }

@@ -1,11 +1,13 @@
 //! Followers of one room, each beginning at a node of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use paxos_app::timeline::Timeline;
+use paxos_core::NodeId;
 use paxos_net::client::{ClientConfig, ClientError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,19 +26,21 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// Has somebody follow the room at every node of the cluster, from its first message on. Must
-    /// be called within a tokio runtime.
+    /// Has somebody follow the room at each of these nodes of the cluster, from its first message
+    /// on. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// What is wrong with the configuration.
     pub fn gather(
         config: &ClientConfig,
+        nodes: &BTreeSet<NodeId>,
         room: &str,
         timeline: &Timeline,
     ) -> Result<Audience, ClientError> {
         let (end, until) = watch::channel(None);
         let (mut reached, mut listening) = (Vec::new(), JoinSet::new());
-        for (place, (node, address)) in config.cluster.nodes.iter().enumerate() {
+        let nodes = config.cluster.nodes.iter().filter(|(node, _)| nodes.contains(node));
+        for (place, (node, address)) in nodes.enumerate() {
             let config = ClientConfig { via: Some(address.clone()), ..config.clone() };
             let follower = Follower::new(config, room, Start::At(1))?;
             let far = Arc::new(AtomicU64::new(0));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use paxos_app::app::block_on;
-use paxos_app::children::Children;
+use paxos_app::children::{Children, Layout};
 use paxos_app::exit::{Exit, Fault};
 use paxos_app::options::Common;
 use paxos_app::output::Output;
@@ -21,7 +21,7 @@ use counter::load::latency::{Quantiles, table};
 use counter::machine::{COUNTERS_MAX, NAME_MAX};
 
 /// The nodes of a cluster of its own.
-const NODES: usize = 3;
+const NODES: Layout = Layout::THREE_VOTERS;
 /// Clients that share a connection, if not told otherwise.
 const SHARING: u64 = 64;
 /// Connections that a node takes from one certificate, by default.

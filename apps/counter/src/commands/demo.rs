@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use paxos_app::app::block_on;
+use paxos_app::children::Layout;
 use paxos_app::exit::Exit;
 use paxos_app::output::Output;
 use paxos_app::policy::PolicyOptions;
@@ -61,7 +62,7 @@ impl Demo {
 }
 
 async fn show(output: &Output, policy: &PolicyOptions) -> anyhow::Result<Exit> {
-    let mut stage = Stage::set(output, policy.preset()?).await?;
+    let mut stage = Stage::set(output, Layout::THREE_VOTERS, policy.preset()?).await?;
     let mut config = stage.children.client_config()?;
     config.timeout = ATTEMPT;
     let crowd = Crowd::start(CLIENTS, &config, COUNTER)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use paxos_app::app::block_on;
-use paxos_app::children::Children;
+use paxos_app::children::{Children, Layout};
 use paxos_app::exit::{Exit, Fault};
 use paxos_app::options::Common;
 use paxos_app::output::Output;
@@ -23,7 +23,7 @@ use counter::load::torture::{Outcome, Torture};
 use counter::load::verdict::Verdict;
 
 /// The nodes of a cluster of its own.
-const NODES: usize = 3;
+const NODES: Layout = Layout::THREE_VOTERS;
 /// One attempt at a cluster whose leader may just have been killed: the next one follows under the
 /// same request id, so there is no use in waiting long.
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -131,7 +131,7 @@ impl TortureCommand {
         } else {
             let program = std::env::current_exe()?;
             let mut children = Children::start(program, NODES, self.policy.preset()?).await?;
-            timeline.tell(format_args!("{NODES} nodes started"))?;
+            timeline.tell(format_args!("{} nodes started", NODES.voters))?;
             let config = self.attempts(children.client_config()?);
             torture.run(&mut children, config, &timeline).await?
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use paxos_app::app::block_on;
+use paxos_app::children::Layout;
 use paxos_app::exit::Exit;
 use paxos_app::output::Output;
 use paxos_app::signals::unless_stopped;
@@ -63,7 +64,7 @@ impl Demo {
 }
 
 async fn show(output: &Output) -> anyhow::Result<Exit> {
-    let mut stage = Stage::set(output, preset()).await?;
+    let mut stage = Stage::set(output, Layout::THREE_VOTERS, preset()).await?;
     let mut config = stage.children.client_config()?;
     config.timeout = CALL;
     let options = AcquireOptions { terms: Terms::default(), wait: Wait::Forever };
