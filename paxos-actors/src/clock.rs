@@ -42,8 +42,8 @@ impl Clock {
         }
     }
 
-    /// Whether the node stands still, so that no timer of it may ring. Only a node in virtual time
-    /// is told so: one that the system has stopped runs nothing that could ask.
+    /// Whether the node stands still, so that no timer of its roles may ring. Only a node in virtual
+    /// time is told so: one that the system has stopped runs nothing that could ask.
     pub fn stands_still(&self) -> bool {
         matches!(self, Clock::Runtime(clock) if clock.stands_still())
     }
@@ -69,10 +69,15 @@ impl RuntimeClock {
         RuntimeClock { since, rate: rate.max(1), ahead, still_until }
     }
 
-    /// From now on no timer of its node rings for so long; the clock goes on.
+    /// From now on no timer of its node's roles rings for so long; the clock goes on.
     pub fn stand_still(&self, lasts: Duration) {
         let until = self.since.elapsed() + lasts;
-        self.still_until.store(until.as_micros() as u64, Ordering::Relaxed);
+        self.still_until.fetch_max(until.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Its node stands still no longer.
+    pub fn go_on(&self) {
+        self.still_until.store(0, Ordering::Relaxed);
     }
 
     /// Whether its node stands still.
@@ -131,7 +136,7 @@ mod tests {
             assert!(clock.now().since(before) >= Duration::from_secs(100));
             let rest = clock.until(before);
             assert!(clock.stands_still() && rest > Duration::from_secs(40), "{rest:?}");
-            its.stand_still(Duration::ZERO);
+            its.go_on();
             assert_eq!((clock.until(before), clock.stands_still()), (Duration::ZERO, false));
         }
     }

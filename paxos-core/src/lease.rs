@@ -9,6 +9,11 @@
 //! much less as the acceptor's clock may run faster: the leader's end comes first. A clock beyond
 //! that bound can make a lease read stale; it can never split the log.
 //!
+//! Whoever leads by a membership of the past, since it lags, was promised by a quorum that need not
+//! meet that of the lease. It may hold a lease by that membership, too, and cannot read by it: it
+//! reads only once it knows what governs now, and then needs promises and a lease of that. Nobody
+//! who has lent to the leader of the present promises or lends it anything before that is over.
+//!
 //! The moment of a lease read is that at which the clock was read: it lies behind the stamp, and
 //! what a pause delays after it is the answer alone.
 

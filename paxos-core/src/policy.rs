@@ -254,12 +254,8 @@ impl Policy {
         self.beat(now, out);
     }
 
-    /// Does what is due. `late` is by how much this node itself missed its deadline: as long as it
-    /// did not run, silence proves nothing.
-    fn tick(&mut self, now: Time, late: Duration, out: &mut Outbox<'_>) {
-        if late > self.options.interval {
-            self.detector.excuse(late, now);
-        }
+    /// Does what is due.
+    fn tick(&mut self, now: Time, out: &mut Outbox<'_>) {
         if let (Some(ballot), Stage::Following | Stage::Campaigning) = (self.leader, &self.stage)
             && self.detector.suspects(ballot.node, now)
         {
@@ -416,8 +412,12 @@ impl Policy {
 
 impl Leadership for Policy {
     fn handle(&mut self, now: Time, event: Event, out: &mut Outbox<'_>) {
-        // After a standstill, mail may come before the timer does.
+        // As long as this node did not run, silence proves nothing. After a standstill mail may
+        // come before the timer does.
         let late = self.next_deadline().map_or(Duration::ZERO, |due| now.since(due));
+        if late > self.options.interval {
+            self.detector.excuse(late, now);
+        }
         self.now = now;
         match event {
             Event::Heard(from, heartbeat) => self.heard(now, from, &heartbeat, out),
@@ -464,7 +464,7 @@ impl Leadership for Policy {
             }
             Event::Ready(_) | Event::Timeout => {}
         }
-        self.tick(now, late, out);
+        self.tick(now, out);
     }
 
     fn next_deadline(&self) -> Option<Time> {

@@ -148,7 +148,8 @@ impl Follower {
                 return Ok(remark);
             }
             match self.listen().await {
-                Ok(()) => self.failures = 0,
+                Ok(None) => self.failures = 0,
+                Ok(Some(why)) => self.move_on(why).await?,
                 Err(error) if is_hopeless(&error) => return Err(error),
                 Err(error) => self.move_on(error.to_string()).await?,
             }
@@ -160,12 +161,12 @@ impl Follower {
         self.client.close().await;
     }
 
-    /// Asks for more, and waits until there is some.
-    async fn listen(&mut self) -> Result<(), ClientError> {
-        let Some(cursor) = &mut self.cursor else { return self.begin().await };
+    /// Asks for more, and waits until there is some; or answers why the node is of no use.
+    async fn listen(&mut self) -> Result<Option<String>, ClientError> {
+        let Some(cursor) = &mut self.cursor else { return self.begin().await.map(|()| None) };
         if !cursor.is_caught_up() {
             let read = read(&self.client, &self.room, cursor).await?;
-            return self.take_in(read);
+            return self.take_in(read).map(|()| None);
         }
         match wait(&mut self.watcher, &self.client, &self.room, cursor).await? {
             Waited::Told(Watched::Event { position, event: Happening::Said(message), .. }) => {
@@ -176,12 +177,12 @@ impl Follower {
                 self.remarks.push_back(Heard::Lagged);
             }
             Waited::Told(Watched::Level { .. }) => {}
-            Waited::Found(read) => return self.take_in(read),
+            Waited::Found(read) => self.take_in(read)?,
             Waited::CutOff(served) => {
-                return self.move_on(format!("it hears nothing of the others ({served})")).await;
+                return Ok(Some(format!("it hears nothing of the others ({served})")));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Finds out where to begin.

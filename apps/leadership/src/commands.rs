@@ -10,11 +10,15 @@ use clap::Args;
 use paxos_app::exit::Exit;
 use paxos_tests::virtual_time::Printed;
 
-use crate::contender::{Contender, MATCHED, Policy};
+use crate::contender::{BEARABLE_MS, Contender, MATCHED, Policy};
 use crate::experiment::{self, Broken};
 use crate::scenario::Scenario;
 use crate::trial::Trial;
 use crate::{figures, report, summary};
+
+/// What a comparison writes.
+const FILES: [&str; 5] =
+    ["table.txt", "runs.csv", "cells.csv", "out-of-service.svg", "false-changes.svg"];
 
 const COMPARE_EXAMPLES: &str = "\
 Examples:
@@ -48,12 +52,16 @@ impl Compare {
     /// # Errors
     /// What could not be written.
     pub fn run(&self) -> anyhow::Result<Exit> {
-        // Known to be writable before minutes are spent.
+        // What cannot be written is known before minutes are spent; and results of another call
+        // must not be taken for those of this one, should it be broken.
         std::fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot make the folder {}", self.out.display()))?;
-        let table_file = self.out.join("table.txt");
-        let written = |error| format!("cannot write {}: {error}", table_file.display());
-        std::fs::write(&table_file, "").map_err(|error| anyhow::anyhow!(written(error)))?;
+        for name in FILES {
+            let path = self.out.join(name);
+            let emptied = std::fs::write(&path, "").and_then(|()| std::fs::remove_file(&path));
+            emptied.with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        let [table_file, runs, cells_file, gaps, changes] = FILES.map(|name| self.out.join(name));
         let seeds = u64::from(self.seeds.get());
         let cores = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let cells = match experiment::go_through(seeds, self.jobs.unwrap_or_else(cores)) {
@@ -62,11 +70,12 @@ impl Compare {
         };
         let summaries = summary::summaries(&cells);
         let table = report::table(&summaries, seeds);
-        std::fs::write(&table_file, &table).map_err(|error| anyhow::anyhow!(written(error)))?;
-        report::write_runs(&self.out.join("runs.csv"), &cells)?;
-        report::write_cells(&self.out.join("cells.csv"), &summaries)?;
-        figures::out_of_service(&self.out.join("out-of-service.svg"), &summaries)?;
-        figures::false_changes(&self.out.join("false-changes.svg"), &summaries)?;
+        report::write_runs(&runs, &cells)?;
+        report::write_cells(&cells_file, &summaries)?;
+        figures::out_of_service(&gaps, &summaries)?;
+        figures::false_changes(&changes, &summaries)?;
+        std::fs::write(&table_file, &table)
+            .with_context(|| format!("cannot write {}", table_file.display()))?;
         std::io::stdout().write_all(table.as_bytes())?;
         Ok(Exit::Done)
     }
@@ -75,11 +84,8 @@ impl Compare {
 /// Names the runs that broke a promise, and how to see each.
 fn tell(broken: &[Broken]) -> anyhow::Result<Exit> {
     let mut out = std::io::stdout().lock();
-    for Broken { trial: Trial { contender, scenario, seed }, how } in broken {
-        let (policy, bears) = (contender.policy, contender.bears.as_millis());
-        let scenario = scenario.name();
-        writeln!(out, "broken: {how}")?;
-        writeln!(out, "  leadership run {scenario} {policy} {seed} --bears-ms {bears}")?;
+    for Broken { trial, how } in broken {
+        writeln!(out, "broken: {how}\n  {trial}")?;
     }
     Ok(Exit::No)
 }
@@ -104,9 +110,9 @@ pub struct Run {
     policy: Policy,
     /// The seed of network, faults and work
     seed: u64,
-    /// The silence after which a punctual leader is suspected, in milliseconds: 51 to 450
+    /// The silence after which a punctual leader is suspected, in milliseconds: 63 to 450
     #[arg(long, value_name = "MS", default_value_t = MATCHED.as_millis() as u64,
-        value_parser = clap::value_parser!(u64).range(51..=450))]
+        value_parser = clap::value_parser!(u64).range(BEARABLE_MS))]
     bears_ms: u64,
 }
 
@@ -114,7 +120,7 @@ impl Run {
     /// Runs.
     ///
     /// # Errors
-    /// None.
+    /// That of stdout.
     pub fn run(&self) -> anyhow::Result<Exit> {
         let bears = Duration::from_millis(self.bears_ms);
         let contender = Contender { policy: self.policy, bears };

@@ -32,7 +32,11 @@ pub const MATCHED: Duration = Duration::from_millis(250);
 pub const SWEPT: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(150), Duration::from_millis(400)];
 
-/// A policy and its one parameter.
+/// The silences that every policy can be set to bear, in milliseconds: phi's threshold lies within
+/// what a cluster file takes.
+pub const BEARABLE_MS: std::ops::RangeInclusive<u64> = 63..=450;
+
+/// A policy and its parameter: how long it waits for a leader and for everybody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Contender {
     /// The policy.
@@ -61,7 +65,9 @@ impl Contender {
             Policy::Fixed => {
                 LeadershipSettings { suspect_after: self.bears, ..by(DetectorKind::Fixed) }
             }
+            // Everything else that goes by this time goes by the same.
             Policy::Phi => LeadershipSettings {
+                suspect_after: self.bears,
                 phi_threshold_milli: Some(threshold_milli(self.bears, usual.heartbeat_interval)),
                 ..by(DetectorKind::Phi)
             },
@@ -105,7 +111,8 @@ mod tests {
     #[test]
     fn every_contender_has_settings_that_a_cluster_file_takes() {
         for policy in POLICIES {
-            for bears in SWEPT.into_iter().chain([MATCHED]) {
+            let ends = [*BEARABLE_MS.start(), *BEARABLE_MS.end()].map(Duration::from_millis);
+            for bears in SWEPT.into_iter().chain([MATCHED]).chain(ends) {
                 assert_eq!(Contender { policy, bears }.settings().check(), Ok(()));
             }
         }

@@ -1,5 +1,6 @@
 //! Which cells there are, and how their runs are gone through.
 
+use std::cell;
 use std::io::{IsTerminal, Write};
 use std::num::NonZero;
 use std::sync::Mutex;
@@ -71,8 +72,9 @@ pub fn go_through(seeds: u64, jobs: NonZero<usize>) -> Result<Vec<Cell>, Vec<Bro
     let outcomes: Vec<Mutex<Option<Result<Outcome, String>>>> =
         trials.iter().map(|_| Mutex::default()).collect();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    name_who_panics();
     std::thread::scope(|scope| {
-        for _ in 0..jobs.get() {
+        let work = || {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
@@ -81,13 +83,15 @@ pub fn go_through(seeds: u64, jobs: NonZero<usize>) -> Result<Vec<Cell>, Vec<Bro
                     else {
                         return;
                     };
+                    RUNS.set(Some(*trial));
                     let came = trial.run(Printed::Nothing);
                     *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(came);
                     done.fetch_add(1, Ordering::Relaxed);
                 }
-            });
-        }
-        tell_progress(&done, trials.len());
+            })
+        };
+        let workers: Vec<_> = (0..jobs.get()).map(|_| work()).collect();
+        tell_progress(&done, trials.len(), || workers.iter().all(|worker| worker.is_finished()));
     });
     let mut broken = Vec::new();
     for ((place, trial), outcome) in trials.into_iter().zip(outcomes) {
@@ -100,10 +104,27 @@ pub fn go_through(seeds: u64, jobs: NonZero<usize>) -> Result<Vec<Cell>, Vec<Bro
     if broken.is_empty() { Ok(cells) } else { Err(broken) }
 }
 
-/// Shows how many of the runs are done, until all are: on a terminal in one line, else in several.
-fn tell_progress(done: &AtomicUsize, count: usize) {
+thread_local! {
+    /// What this thread runs.
+    static RUNS: cell::Cell<Option<Trial>> = const { cell::Cell::new(None) };
+}
+
+/// A run that panics is named, also where the program ends with it.
+fn name_who_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Some(trial) = RUNS.get() {
+            writeln!(std::io::stderr(), "while it ran: {trial}").ok();
+        }
+        usual(panic);
+    }));
+}
+
+/// Shows how many of the runs are done, until all are or nobody works any more: on a terminal in
+/// one line, else in several.
+fn tell_progress(done: &AtomicUsize, count: usize, over: impl Fn() -> bool) {
     let (began, mut shown) = (Instant::now(), Instant::now());
-    let mut err = std::io::stderr().lock();
+    let mut err = std::io::stderr();
     let end = if err.is_terminal() { "\r" } else { "\n" };
     loop {
         let done = done.load(Ordering::Relaxed);
@@ -112,7 +133,7 @@ fn tell_progress(done: &AtomicUsize, count: usize) {
             let left = began.elapsed().mul_f64((count - done) as f64 / done as f64).as_secs();
             write!(err, "{done} of {count} runs, about {left} s left    {end}").ok();
         }
-        if done == count {
+        if done == count || over() {
             writeln!(err).ok();
             return;
         }

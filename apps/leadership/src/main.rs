@@ -1,8 +1,11 @@
 //! The leadership laboratory: policies of leadership side by side.
 //!
 //! Every run is the actor graph as it ships, over real QUIC, in virtual time, and all that the
-//! tests check of it is checked here too. The same seed is the same network, the same faults at the
-//! same moments and the same work for every policy.
+//! tests check of it is checked here too. The same seed is the same network and the same faults, at
+//! the same moments and of the same nodes, for every policy.
+//!
+//! It is no benchmark: handlers take no time, disks and networks are those of the tests, and the
+//! cluster is three voters with three clients.
 //!
 //! ```text
 //! compare --> experiment: cells x seeds --> trial --> Cluster in virtual time <-- scenario

@@ -15,6 +15,8 @@ use crate::witness::Witness;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
+    /// Nothing befalls anybody: what is measured then is the clients' own rhythm
+    L0,
     /// The leader is killed, and stays down
     L1,
     /// The leader stands still for 0.2 to 5 s
@@ -28,8 +30,8 @@ pub enum Scenario {
 }
 
 /// Every scenario, in the order of the tables.
-pub const SCENARIOS: [Scenario; 5] =
-    [Scenario::L1, Scenario::L2, Scenario::L3, Scenario::L5, Scenario::L7];
+pub const SCENARIOS: [Scenario; 6] =
+    [Scenario::L0, Scenario::L1, Scenario::L2, Scenario::L3, Scenario::L5, Scenario::L7];
 
 /// Before and after, and unless a scenario says otherwise, a datagram takes 1 to 5 ms.
 pub const FAIR: Weather = Weather {
@@ -54,6 +56,7 @@ impl Scenario {
     /// What it is, in two words.
     pub fn title(self) -> &'static str {
         match self {
+            Scenario::L0 => "L0 quiet",
             Scenario::L1 => "L1 kill",
             Scenario::L2 => "L2 pause",
             Scenario::L3 => "L3 loss 10 %",
@@ -67,7 +70,7 @@ impl Scenario {
         match self {
             Scenario::L1 => SECOND * 5,
             Scenario::L2 => SECOND * 8,
-            Scenario::L3 | Scenario::L7 => SECOND * 20,
+            Scenario::L0 | Scenario::L3 | Scenario::L7 => SECOND * 15,
             Scenario::L5 => SECOND * 6,
         }
     }
@@ -79,6 +82,7 @@ impl Scenario {
     pub async fn play(self, stage: &mut Stage<'_>, leader: NodeId) -> Result<(), String> {
         let end = Instant::now() + self.lasts();
         match self {
+            Scenario::L0 => {}
             Scenario::L1 => {
                 stage.cluster.crash(leader);
                 stage.suspect(leader, "it was killed");
@@ -110,7 +114,10 @@ impl Scenario {
                     stage.pass(end.min(Instant::now() + runs)).await?;
                     let stands = stage.fate.duration_below(Duration::from_millis(600));
                     stage.cluster.pause(starved, stands);
+                    // What it says of others meanwhile is no policy's mistake.
+                    stage.witness.at_fault(starved, true);
                     stage.pass(end.min(Instant::now() + stands)).await?;
+                    stage.witness.at_fault(starved, false);
                 }
             }
         }

@@ -48,7 +48,8 @@ pub fn bootstrap(sample: &[f64], statistic: impl Fn(&[f64]) -> f64) -> Estimate 
     }
 }
 
-/// Events an hour, with the exact interval of a Poisson rate (Garwood 1936).
+/// Events an hour, with the exact interval of a Poisson rate (Garwood 1936). It is right for events
+/// that are independent of each other.
 pub fn rate(events: u64, hours: f64) -> Estimate {
     let bound = |degrees: u64, p: f64| {
         let chi = ChiSquared::new(degrees as f64).ok().filter(|_| degrees > 0);
@@ -61,9 +62,32 @@ pub fn rate(events: u64, hours: f64) -> Estimate {
     }
 }
 
+/// Events an hour that may come in bursts, from how many there were in each of some runs as long as
+/// each other: bootstrapped over the runs. Where there was none at all, as if by Poisson.
+pub fn bursts(of_runs: &[u64], hours: f64) -> Estimate {
+    let sum: u64 = of_runs.iter().sum();
+    if sum == 0 {
+        return rate(0, hours);
+    }
+    let an_hour = of_runs.len() as f64 / hours;
+    let rates: Vec<_> = of_runs.iter().map(|events| *events as f64 * an_hour).collect();
+    bootstrap(&rates, mean)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bursts_are_as_uncertain_as_their_runs_differ() {
+        let even = bursts(&[5; 20], 2.0);
+        assert_eq!(even, Estimate { value: 50.0, low: 50.0, high: 50.0 });
+        let mut one = [0; 20];
+        one[3] = 100;
+        let burst = bursts(&one, 2.0);
+        assert!(burst.value == 50.0 && burst.low < 1.0 && burst.high > 100.0, "{burst:?}");
+        assert_eq!(bursts(&[0; 20], 2.0), rate(0, 2.0));
+    }
 
     #[test]
     fn quantiles_lie_between_neighbours() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::contender::{Contender, Policy};
 use crate::experiment::Cell;
 use crate::scenario::Scenario;
-use crate::statistics::{Estimate, bootstrap, mean, quantile, rate};
+use crate::statistics::{Estimate, bootstrap, bursts, mean, quantile, rate};
 use crate::trial::Outcome;
 
 /// A cell in figures. Times are in milliseconds, rates an hour unless it says otherwise.
@@ -17,8 +17,7 @@ pub struct Summary {
     pub scenario: Scenario,
     /// How many runs.
     pub runs: usize,
-    /// Runs in which nothing was answered any more when the watch ended: their time out of service
-    /// counts up to then.
+    /// Runs whose longest gap went on when the watch ended: it counts up to then.
     pub censored: usize,
     /// Time out of service: the median,
     pub median: Estimate,
@@ -26,10 +25,14 @@ pub struct Summary {
     pub p95: Estimate,
     /// and the median of the differences to the policy heartbeat with the same seed.
     pub paired: Option<Estimate>,
-    /// The median time from the fault to the first suspicion, of runs with one.
+    /// The median time from the fault to the first suspicion, of runs with one,
     pub detected: Option<Estimate>,
-    /// The median time from the fault to the election of another, of runs with one.
+    /// how many these are,
+    pub detected_runs: usize,
+    /// the same of the election of another,
     pub replaced: Option<Estimate>,
+    /// and how many these are.
+    pub replaced_runs: usize,
     /// Suspicions of a leader that was well.
     pub mistakes: Estimate,
     /// Changes of leaders while the leader before was well.
@@ -51,9 +54,9 @@ impl Summary {
         let gaps = each(|outcome| millis(outcome.out_of_service));
         let seconds = scenario.lasts().as_secs_f64();
         let hours = runs.len() as f64 * seconds / 3600.0;
-        let sum = |figure: fn(&Outcome) -> u64| outcomes().map(figure).sum();
         let messages: Vec<_> =
             outcomes().map(|outcome| outcome.messages as f64 / seconds).collect();
+        let mistakes: Vec<_> = outcomes().map(|outcome| outcome.mistakes).collect();
         Summary {
             contender: *contender,
             scenario: *scenario,
@@ -63,9 +66,11 @@ impl Summary {
             p95: bootstrap(&gaps, |values| quantile(values, 0.95)),
             paired: paired(cell, all),
             detected: median_of(outcomes().filter_map(|outcome| outcome.detected)),
+            detected_runs: outcomes().filter_map(|outcome| outcome.detected).count(),
             replaced: median_of(outcomes().filter_map(|outcome| outcome.replaced)),
-            mistakes: rate(sum(|outcome| outcome.mistakes), hours),
-            unjustified: rate(sum(|outcome| outcome.unjustified), hours),
+            replaced_runs: outcomes().filter_map(|outcome| outcome.replaced).count(),
+            mistakes: bursts(&mistakes, hours),
+            unjustified: rate(outcomes().map(|outcome| outcome.unjustified).sum(), hours),
             messages: bootstrap(&messages, mean),
         }
     }

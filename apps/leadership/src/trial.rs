@@ -1,8 +1,9 @@
 //! One run: a policy, a scenario and a seed.
 
+use std::fmt;
 use std::time::Duration;
 
-use paxos_core::Random;
+use paxos_core::{NodeId, Random};
 use paxos_tests::checkers::counter_history::{self, Action, Call};
 use paxos_tests::virtual_time::{Cluster, Crowd, Printed, Setup, Trace, in_virtual_time};
 use tokio::time::{Instant, sleep, timeout};
@@ -20,8 +21,11 @@ pub const CLIENTS: u64 = 3;
 /// and rests for up to so long between two.
 const PAUSE: Duration = Duration::from_millis(60);
 
+/// A cluster gets together in this time; then it is led by the node that the seed has for it.
+const GATHERING: Duration = Duration::from_secs(2);
+
 /// What happens before counts for nothing; the scenario begins within a second after.
-const WARM_UP: Duration = Duration::from_secs(4);
+const WARM_UP: Duration = Duration::from_secs(2);
 
 /// A sync takes up to this.
 const SYNC: Duration = Duration::from_millis(2);
@@ -45,6 +49,8 @@ pub struct Trial {
 pub struct Outcome {
     /// The same for the same trial and build.
     pub hash: u64,
+    /// Who led when it began.
+    pub led_first: NodeId,
     /// The longest time without a command answered.
     pub out_of_service: Duration,
     /// It lasted until the end.
@@ -63,6 +69,15 @@ pub struct Outcome {
     pub messages: u64,
     /// Commands answered while it was watched.
     pub answered: usize,
+}
+
+impl fmt::Display for Trial {
+    /// The command line that tells it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Trial { contender: Contender { policy, bears }, scenario, seed } = self;
+        let (scenario, bears) = (scenario.name(), bears.as_millis());
+        write!(f, "leadership run {scenario} {policy} {seed} --bears-ms {bears}")
+    }
 }
 
 impl Trial {
@@ -98,10 +113,16 @@ impl Trial {
         for number in 0..CLIENTS {
             crowd.join(cluster.client(number, None)?, 0, PAUSE, work.draw());
         }
-        let begins = Instant::now() + WARM_UP + fate.duration_below(Duration::from_secs(1));
+        let first = NodeId(1 + fate.below(NODES));
+        let later = WARM_UP + fate.duration_below(Duration::from_secs(1));
         let mut stage = Stage { cluster: &mut cluster, witness: &witness, fate };
-        stage.pass(begins).await?;
+        stage.pass(Instant::now() + GATHERING).await?;
+        stage.cluster.transfer(Some(first))?;
+        stage.pass(Instant::now() + later).await?;
         let leader = stage.cluster.watch().leader().ok_or("nobody leads after the warm-up")?;
+        if leader.node != first {
+            return Err(format!("{leader} leads after the warm-up, and not {first}"));
+        }
         witness.begin();
         let since = trace.elapsed();
         self.scenario.play(&mut stage, leader.node).await?;
@@ -111,6 +132,7 @@ impl Trial {
         let after = |at: Duration| at.saturating_sub(since);
         Ok(Outcome {
             hash: 0,
+            led_first: leader.node,
             out_of_service: service.longest_gap,
             censored: service.censored,
             detected: seen.suspected.map(after),

@@ -27,13 +27,13 @@ pub struct Seen {
     pub since: Option<Duration>,
     /// When the node at fault was first suspected by another.
     pub suspected: Option<Duration>,
-    /// When another than the node at fault was first elected.
+    /// When another than the node at fault was first elected, before that was well again.
     pub replaced: Option<Duration>,
     /// Suspicions of a leader that was well, by a node that was well too.
     pub mistakes: u64,
-    /// Elections.
+    /// Elections, also of who led before.
     pub changes: u64,
-    /// Those of them while the leader before was well.
+    /// Those of them while the leader before was well, and had been for a second.
     pub unjustified: u64,
     /// Messages between nodes.
     pub messages: u64,
@@ -41,7 +41,7 @@ pub struct Seen {
     faults: BTreeMap<NodeId, (Duration, Option<Duration>)>,
     /// Whom each node hears as leader.
     hears: BTreeMap<NodeId, Ballot>,
-    /// The newest leader.
+    /// Who was elected last.
     leader: Option<Ballot>,
 }
 
@@ -108,7 +108,8 @@ impl Seen {
         }
         self.changes += 1;
         self.unjustified += u64::from(before.is_some_and(|before| self.is_well(before.node, now)));
-        if self.faults.keys().any(|faulty| *faulty != ballot.node) {
+        let ill = |node: &NodeId| *node != ballot.node && !self.is_well(*node, now);
+        if self.faults.keys().any(ill) {
             self.replaced.get_or_insert(now);
         }
     }

@@ -55,6 +55,20 @@ impl Leases {
         asked.rounds = asked.rounds.split_off(&round.saturating_sub(ROUNDS));
     }
 
+    /// A leader answers a read by its lease, from the state behind every slot below `next`.
+    ///
+    /// # Errors
+    /// That something was chosen before it began to lead which is not in that state.
+    pub fn reads(&self, node: NodeId, next: Slot) -> Result<(), String> {
+        match self.asked.get(&node) {
+            Some(asked) if next < asked.reads_from => {
+                let Asked { ballot, reads_from, .. } = asked;
+                Err(format!("leases: {ballot} reads below {next}, and not below {reads_from}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A ballot is given up.
     pub fn ended(&mut self, ballot: Ballot) {
         let ended = self.ended.entry(ballot.node).or_default();
@@ -144,6 +158,13 @@ mod tests {
         let mut given_up = held_by_the_first();
         given_up.ended(ballot(1, 1));
         assert_eq!(second_takes(&mut given_up, 60), Ok(()));
+    }
+
+    #[test]
+    fn a_read_by_lease_contains_what_was_chosen_before_its_leader_began() {
+        let leases = held_by_the_first();
+        assert_eq!(leases.reads(NodeId(2), Slot(9)), Ok(()));
+        assert!(leases.reads(NodeId(2), Slot(8)).is_err());
     }
 
     #[test]

@@ -121,6 +121,9 @@ impl Locks {
                 false => Err(format!("locks: {node} makes something else of {slot}: {step:?}")),
             };
         }
+        if let Some(known) = self.ahead.get(&slot).filter(|known| short(known) != short(&step)) {
+            return Err(format!("locks: {node} makes of {slot} {step:?}, and another {known:?}"));
+        }
         self.ahead.entry(slot).or_insert(step);
         while let Some(step) = self.ahead.remove(&self.next()) {
             let slot = self.next();
@@ -386,8 +389,12 @@ impl Locks {
                 return Ok(Told::Closed);
             }
             Demand::Release { lock, .. } => {
-                self.locks.entry(lock).or_default().holder = None;
-                if !self.is_told(&lock_topic(lock), |it| matches!(it, Event::Released { .. })) {
+                let holder = self.locks.entry(lock).or_default().holder.take();
+                let back = |it: &Event| match it {
+                    Event::Released { session, token } => Some((session.0, token.0)) == holder,
+                    _ => false,
+                };
+                if !self.is_told(&lock_topic(lock), back) {
                     return Err(format!("lock {lock} is given back, and is not told so"));
                 }
                 self.serve(lock)?;

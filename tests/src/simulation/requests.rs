@@ -23,7 +23,10 @@ impl World<'_> {
         next: Slot,
         level: ReadLevel,
     ) -> Result<(), String> {
-        self.by_lease += u64::from(level == ReadLevel::Lease);
+        if level == ReadLevel::Lease {
+            self.by_lease += 1;
+            self.leases.reads(node, next)?;
+        }
         *self.certified.entry(node).or_default() += 1;
         self.waiting_reads.entry((node, next)).or_default().push(ticket);
         self.answer_reads(node)

@@ -280,7 +280,7 @@ impl Cluster {
         let Some(Running { node: actors, host, observed }) = home.running.take() else { return };
         self.trace.event(&node.to_string(), &"crash", || "crashes".to_owned());
         observed.store(false, Ordering::Relaxed);
-        home.clock.stand_still(Duration::ZERO);
+        home.clock.go_on();
         lock(&self.watch).stops(node);
         host.unplug();
         // What still runs of the node writes to a disk that nobody will read.
@@ -350,8 +350,9 @@ impl Cluster {
         }
     }
 
-    /// A node that runs stands still for so long: its timers do not ring, and its mail waits. What
-    /// was on its way inside of it, a sync say, comes to its end, and nobody hears of it before.
+    /// A node that runs stands still for so long: the timers of its roles do not ring, and its mail
+    /// waits. What was on its way inside of it, a sync say, comes to its end, and nobody hears of it
+    /// before.
     pub fn pause(&mut self, node: NodeId, lasts: Duration) {
         let Some(home) = self.nodes.get(&node).filter(|home| home.running.is_some()) else {
             return;
@@ -362,11 +363,12 @@ impl Cluster {
         self.switch.stand_still(address_of(node), Instant::now() + lasts);
     }
 
-    /// What a detector outside of the nodes, if they listen to one, says of a node to all that run
-    /// and do not stand still: that it is suspected, and why; or that it is trusted.
+    /// What a detector outside of the nodes, if they listen to one, says of a node to all others
+    /// that run and do not stand still: that it is suspected, and why; or that it is trusted.
     pub fn judge(&self, node: NodeId, suspected: Option<&str>) {
         self.trace.event(&node.to_string(), &suspected, || format!("is judged: {suspected:?}"));
-        let awake = self.nodes.values().filter(|home| !home.clock.stands_still());
+        let others = self.nodes.iter().filter(|(other, _)| **other != node);
+        let awake = others.map(|(_, home)| home).filter(|home| !home.clock.stands_still());
         for running in awake.filter_map(|home| home.running.as_ref()) {
             let verdicts = running.node.verdicts();
             // Who has a detector of its own does not listen.
@@ -401,6 +403,9 @@ impl Cluster {
         running.observed.store(false, Ordering::Relaxed);
         lock(&self.watch).stops(node);
         running.host.unplug();
+        if let Some(home) = self.nodes.get(&node) {
+            home.clock.go_on();
+        }
     }
 
     /// From now on nothing gets from the one node to the other.

@@ -96,6 +96,8 @@ struct State {
 }
 
 struct Datagram {
+    /// When its sender runs again that stands still, or when it was sent.
+    leaves: Instant,
     from: SocketAddr,
     to: SocketAddr,
     bytes: Bytes,
@@ -143,7 +145,9 @@ impl Switch {
 
     /// What the host sends, and what is sent to it, waits until then.
     pub fn stand_still(&self, host: IpAddr, until: Instant) {
-        self.state().still.insert(host, until);
+        let mut state = self.state();
+        let still = state.still.entry(host).or_insert(until);
+        *still = until.max(*still);
     }
 
     /// Undoes every cut, and the weather is fair.
@@ -177,7 +181,7 @@ impl Switch {
         let leaves = state.wakes(from.ip(), Instant::now());
         for delay in copies {
             state.number += 1;
-            let datagram = Datagram { from, to, bytes: bytes.clone() };
+            let datagram = Datagram { leaves, from, to, bytes: bytes.clone() };
             state.mail.insert((leaves + delay, state.number), datagram);
         }
         self.shared.news.notify_one();
@@ -276,6 +280,8 @@ impl Host {
         let mut state = self.switch.state();
         state.sockets.retain(|address, _| address.ip() != self.address);
         state.still.remove(&self.address);
+        let (now, address) = (Instant::now(), self.address);
+        state.mail.retain(|_, it| it.from.ip() != address || it.leaves <= now);
     }
 }
 

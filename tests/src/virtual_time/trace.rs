@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,7 +58,8 @@ impl Trace {
         self.hash_in(&(who, what));
         if self.printed >= least {
             let millis = self.elapsed().as_micros() as f64 / 1000.0;
-            println!("{millis:>10.3} {who:<12} {}", words());
+            // A reader who has seen enough may close the pipe.
+            writeln!(io::stdout(), "{millis:>10.3} {who:<12} {}", words()).ok();
         }
     }
 
