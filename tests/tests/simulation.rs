@@ -116,6 +116,13 @@ fn seed_1306577757_what_is_lent_to_another_node_stays_until_it_is_over() {
     run(1_306_577_757).unwrap();
 }
 
+/// A leader of the past had a lease that is one by the membership of the present, too, but not the
+/// promises of that: it may not read, and its lease does not count.
+#[test]
+fn seed_4210781006_of_locks_a_lease_counts_if_its_holder_may_read_by_it() {
+    run_as(4_210_781_006, |plan| plan.serving(Service::Lock)).unwrap();
+}
+
 #[test]
 fn a_seed_that_fails_has_a_trace_too() {
     // There is no link that could be cut.

@@ -19,6 +19,11 @@ impl Proposer {
         lease.is_some_and(|lease| lease.is_valid(now, membership))
     }
 
+    /// Whether this leader answers reads by its lease now, once they are stamped.
+    pub fn reads_by_lease(&self, now: Time) -> bool {
+        self.may_read() && self.has_lease(now)
+    }
+
     pub(super) fn read(&mut self, now: Time, read: Stamped, out: &mut Vec<Effect>) {
         let refusal = match &self.term {
             None => Some(Refusal::NotLeader),
@@ -44,7 +49,7 @@ impl Proposer {
     /// this leader may lie between.
     fn read_by_lease(&mut self, now: Time, out: &mut Vec<Effect>) {
         let waiting = self.reads.iter().any(|read| read.level == ReadLevel::Lease);
-        if !waiting || !self.may_read() || !self.has_lease(now) {
+        if !waiting || !self.reads_by_lease(now) {
             return;
         }
         let next = self.next;

@@ -16,6 +16,8 @@ pub struct Leases {
     asked: BTreeMap<NodeId, Asked>,
     /// Who holds a lease.
     held: BTreeMap<NodeId, Held>,
+    /// Who has reported to the end to the newest ballot of each node.
+    reported: BTreeMap<NodeId, (Ballot, BTreeSet<NodeId>)>,
     /// The highest ballot of each node that was given up.
     ended: BTreeMap<NodeId, Ballot>,
 }
@@ -24,7 +26,7 @@ pub struct Leases {
 #[derive(Clone, Debug)]
 struct Held {
     ballot: Ballot,
-    /// The leader may read once it knows everything below.
+    /// The leader may read once it knows everything below,
     reads_from: Slot,
     until: Time,
     by: BTreeSet<NodeId>,
@@ -41,7 +43,7 @@ impl Leases {
     /// A checker of a cluster whose leases are held for so long.
     pub fn new(holds: Duration) -> Self {
         let (asked, held, ended) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Leases { holds, asked, held, ended }
+        Leases { holds, asked, held, reported: BTreeMap::new(), ended }
     }
 
     /// A leader asks, at this moment of its own clock, when everything below `chosen` is chosen and
@@ -53,6 +55,17 @@ impl Leases {
         }
         asked.rounds.entry(round).or_insert((clock, BTreeSet::new()));
         asked.rounds = asked.rounds.split_off(&round.saturating_sub(ROUNDS));
+    }
+
+    /// Whoever campaigns or leads hears the end of what an acceptor has to report.
+    pub fn reported(&mut self, by: NodeId, ballot: Ballot) {
+        let (newest, all) = self.reported.entry(ballot.node).or_default();
+        if ballot > *newest {
+            (*newest, *all) = (ballot, BTreeSet::new());
+        }
+        if ballot == *newest {
+            all.insert(by);
+        }
     }
 
     /// A leader answers a read by its lease, from the state behind every slot below `next`.
@@ -80,10 +93,11 @@ impl Leases {
 
     /// A leader hears that an acceptor has lent. `shows` is what a node's clock shows now; `None`:
     /// it does not run, or is another run than that of the ballot. `governs` is what the first slot
-    /// is governed by that a node does not know to be chosen, or the slot given if that is higher:
-    /// a lease of others is worth nothing. A leader that lags behind what was chosen when it began
-    /// may be governed by a membership of the past still; its lease counts by that by which it may
-    /// read.
+    /// is governed by that a node does not know to be chosen; `None`: that is below the one given.
+    ///
+    /// A lease is worth something if the leader may read by it: it knows what was chosen before it
+    /// began, and has heard a phase 1 quorum of what governs then to the end. Else it may have been
+    /// elected by a membership of the past, and is nobody's leader.
     ///
     /// # Errors
     /// What is violated, in words.
@@ -93,7 +107,7 @@ impl Leases {
         ballot: Ballot,
         round: u64,
         shows: impl Fn(Ballot) -> Option<Time>,
-        governs: impl Fn(NodeId, Slot) -> Quorums,
+        governs: impl Fn(NodeId, Slot) -> Option<Quorums>,
     ) -> Result<(), String> {
         let gone = self.ended.get(&ballot.node).is_some_and(|ended| *ended >= ballot);
         let asked = self.asked.get_mut(&ballot.node).filter(|asked| asked.ballot == ballot);
@@ -102,9 +116,14 @@ impl Leases {
         let Some((sent, lent_by)) = asked.rounds.get_mut(&round) else { return Ok(()) };
         lent_by.insert(by);
         let (until, by) = (sent.after(self.holds), lent_by.clone());
+        let reported = &self.reported;
         let valid = |held: &Held| {
+            let nobody = (Ballot::ZERO, BTreeSet::new());
+            let (ballot, heard) = reported.get(&held.ballot.node).unwrap_or(&nobody);
             shows(held.ballot).is_some_and(|now| now < held.until)
-                && governs(held.ballot.node, held.reads_from).is_phase2(&held.by)
+                && *ballot == held.ballot
+                && governs(held.ballot.node, held.reads_from)
+                    .is_some_and(|it| it.is_phase1(heard) && it.is_phase2(&held.by))
         };
         let lease = Held { ballot, reads_from, until, by };
         if !valid(&lease) {
@@ -131,12 +150,18 @@ mod tests {
         Ballot { round, node: NodeId(node), incarnation: 1 }
     }
 
-    fn three(_: NodeId, _: Slot) -> Quorums {
-        Quorums::majority((1..=3).map(NodeId)).expect("three nodes")
+    fn three(_: NodeId, _: Slot) -> Option<Quorums> {
+        Some(Quorums::majority((1..=3).map(NodeId)).expect("three nodes"))
     }
 
     fn held_by_the_first() -> Leases {
         let mut leases = Leases::new(Duration::from_micros(100));
+        for by in [1, 2].map(NodeId) {
+            leases.reported(by, ballot(1, 1));
+        }
+        for by in [2, 3].map(NodeId) {
+            leases.reported(by, ballot(2, 2));
+        }
         leases.asked(ballot(1, 1), 1, Time(0), Slot(1));
         for by in [1, 2].map(NodeId) {
             assert_eq!(leases.lent(by, ballot(1, 1), 1, |_| Some(Time(9)), three), Ok(()));
@@ -171,7 +196,7 @@ mod tests {
     fn a_lease_of_a_membership_that_governs_no_more_is_none() {
         let mut leases = held_by_the_first();
         let governs = |node, slot| match node {
-            NodeId(1) => Quorums::majority([NodeId(3), NodeId(4)]).expect("two nodes"),
+            NodeId(1) => Some(Quorums::majority([NodeId(3), NodeId(4)]).expect("two nodes")),
             node => three(node, slot),
         };
         for by in [2, 3].map(NodeId) {
@@ -180,20 +205,21 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_of_a_leader_that_lags_counts_by_the_membership_by_which_it_may_read() {
-        let governs = |from: u64| {
-            move |node, slot: Slot| match node {
-                NodeId(2) if slot >= Slot(from) => {
-                    Quorums::majority([NodeId(3), NodeId(4)]).expect("two nodes")
-                }
-                node => three(node, slot),
-            }
-        };
-        for (from, overlaps) in [(9, false), (10, true)] {
+    fn a_lease_by_which_its_holder_may_not_read_yet_is_none() {
+        // It knows what is chosen below 8 and 9; before it began, everything below 9 was.
+        for (knows, overlaps) in [(8, false), (9, true)] {
+            let governs = |node, from| match node {
+                NodeId(2) if from > Slot(knows) => None,
+                node => three(node, from),
+            };
             let mut leases = held_by_the_first();
-            let mut lend = |by| leases.lent(by, ballot(2, 2), 1, |_| Some(Time(60)), governs(from));
+            let mut lend = |by| leases.lent(by, ballot(2, 2), 1, |_| Some(Time(60)), governs);
             let lent = [2, 3].map(NodeId).into_iter().try_for_each(&mut lend);
             assert_eq!(lent.is_err(), overlaps, "{lent:?}");
         }
+        let mut unheard = held_by_the_first();
+        unheard.reported.remove(&NodeId(2));
+        unheard.reported(NodeId(3), ballot(2, 2));
+        assert_eq!(second_takes(&mut unheard, 60), Ok(()), "one of three has reported");
     }
 }

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use paxos_core::{
     Acceptor, AcceptorMessage, AcceptorOptions, Ballot, Configurations, Effect, Envelope, Input,
-    Inside, LeadershipMessage, Membership, Message, NodeId, Proposer, ProposerMessage,
-    ProposerOptions, Quorums, Record, Recovered, Role, Slot, Time,
+    Inside, LeadershipMessage, Membership, Message, NodeId, Origin, Proposer, ProposerMessage,
+    ProposerOptions, Quorums, Reconfigure, Record, Recovered, Role, Slot, Time, Value,
 };
 use stateright::{Model, Property};
 
 /// Acceptors are on nodes of their own, proposers on two nodes behind them. Phase 1 asks both
-/// acceptors and phase 2 one: few states, and each acceptor alone can lend.
-const ACCEPTORS: [NodeId; 2] = [NodeId(1), NodeId(2)];
+/// acceptors and phase 2 one: few states, and each acceptor alone can lend. After a change the last
+/// two accept; before it, phase 1 asked one of the first two, and phase 2 both.
+const ACCEPTORS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 const PROPOSERS: [NodeId; 2] = [NodeId(4), NodeId(5)];
 
 /// The length of a lease.
@@ -39,6 +40,8 @@ pub enum Mistake {
     PassesAny,
     /// Who hands over keeps its ballot.
     KeepsItsBallot,
+    /// What is lent to a leader passes to one of a higher ballot that asks.
+    LendsToTheHigher,
 }
 
 /// The bounds of the search.
@@ -50,6 +53,9 @@ pub struct Leases {
     pub rounds: u64,
     /// Restarts of acceptors.
     pub restarts: u64,
+    /// Whether the membership has changed, the first proposer knows it, and the second may learn it
+    /// at any time. Nobody hands over then.
+    pub changed: bool,
     /// What is planted.
     pub mistake: Mistake,
 }
@@ -66,6 +72,8 @@ pub struct State {
     /// Everything that was ever sent and can arrive, again and again.
     sent: BTreeSet<(NodeId, NodeId, Sent)>,
     restarts: u64,
+    /// Whether the second proposer knows what governs.
+    learned: bool,
     /// Which of the proposers has had a lease.
     held: Vec<bool>,
 }
@@ -100,13 +108,31 @@ pub enum Step {
     HandOver(usize),
     /// An acceptor loses what is not on its disk, and is there again.
     Restart(usize),
+    /// The second proposer learns that the membership has changed, and what is chosen.
+    Learn,
 }
 
-fn genesis() -> Membership {
-    let voters = ACCEPTORS.map(|node| (node, String::new()));
+/// Two acceptors; phase 1 asks so many of them, and phase 2 so many.
+fn membership(acceptors: &[NodeId], phase1: u64, phase2: u64) -> Membership {
+    let voters = acceptors.iter().map(|node| (*node, String::new()));
     let membership = Membership::of_voters(voters).expect("two voters have quorums");
-    let quorums = Quorums::flexible(ACCEPTORS, 2, 1).expect("they meet");
-    Membership { quorums, lease: LEASE, drift_ppm: 0, ..membership }
+    let quorums = Quorums::flexible(acceptors.iter().copied(), phase1, phase2);
+    let quorums = quorums.expect("they meet");
+    Membership { quorums, lease: LEASE, drift_ppm: 0, alpha: 1, ..membership }
+}
+
+/// The membership at first: the only one, or that of the past.
+fn genesis(changed: bool) -> Configurations {
+    let (phase1, phase2) = if changed { (1, 2) } else { (2, 1) };
+    Configurations::genesis(membership(&ACCEPTORS[..2], phase1, phase2))
+}
+
+/// What governs once slot 1 has changed it.
+fn after_the_change() -> Configurations {
+    let origin = Origin { node: PROPOSERS[0], incarnation: 1, number: 1 };
+    let membership = membership(&ACCEPTORS[1..], 2, 1);
+    let change = Reconfigure { base: Slot::FIRST, membership, origin, by: String::new() };
+    genesis(true).changed(Slot::FIRST, &change).expect("a change that counts")
 }
 
 fn acceptor(place: usize, disk: &[Record], now: Time) -> Acceptor {
@@ -116,12 +142,12 @@ fn acceptor(place: usize, disk: &[Record], now: Time) -> Acceptor {
     Acceptor::recover(ACCEPTORS[place], options, &recovered, now)
 }
 
-fn proposer(place: usize) -> Proposer {
+fn proposer(place: usize, changed: bool) -> Proposer {
     let never = Duration::from_secs(3600);
     let rest = ProposerOptions::default();
     let options =
         ProposerOptions { retransmit: never, confirm_every: never, patience: never, ..rest };
-    Proposer::new(PROPOSERS[place], 1, options, Configurations::genesis(genesis()))
+    Proposer::new(PROPOSERS[place], 1, options, genesis(changed))
 }
 
 impl Sent {
@@ -142,8 +168,13 @@ impl Sent {
         })
     }
 
-    fn message(self) -> Message {
-        let (first, next, trimmed, accepted) = (Slot::FIRST, None, Slot(0), Vec::new());
+    /// The message, and what acceptors of whom `accepted` is true have accepted with it.
+    fn message(self, accepted: bool) -> Message {
+        let (first, next, trimmed) = (Slot::FIRST, None, Slot(0));
+        let ballot = Ballot { round: 1, ..Ballot::ZERO };
+        let change =
+            paxos_core::message::AcceptedValue { slot: Slot::FIRST, ballot, value: Value::Noop };
+        let accepted = if accepted { vec![change] } else { Vec::new() };
         match self {
             Sent::Prepare(ballot, after) => {
                 Message::Acceptor(AcceptorMessage::Prepare { ballot, first, after })
@@ -164,15 +195,24 @@ impl Sent {
 }
 
 impl State {
-    /// Hands an input to a proposer. Once it is elected its first slot counts as chosen.
-    fn propose(&mut self, place: usize, input: Input) {
+    /// Hands an input to a proposer. Once it is elected by what governs, its first slot counts as
+    /// chosen.
+    fn propose(&mut self, place: usize, input: Input, changed: bool) {
         let led = self.proposers[place].leads();
         self.hand(place, input);
-        if self.proposers[place].leads() && !led {
-            let configurations = Configurations::genesis(genesis());
-            let advanced = Inside::Advanced { next: Slot(2), configurations, clock: Time(0) };
-            self.hand(place, Input::Message(PROPOSERS[place], Message::Inside(advanced)));
+        let elected = self.proposers[place].leads() && !led;
+        match changed {
+            false if elected => self.advance(place, Slot(2), genesis(false)),
+            true if elected && (place == 0 || self.learned) => {
+                self.advance(place, Slot(3), after_the_change());
+            }
+            _ => {}
         }
+    }
+
+    fn advance(&mut self, place: usize, next: Slot, configurations: Configurations) {
+        let advanced = Inside::Advanced { next, configurations, clock: Time(0) };
+        self.hand(place, Input::Message(PROPOSERS[place], Message::Inside(advanced)));
     }
 
     fn hand(&mut self, place: usize, input: Input) {
@@ -204,11 +244,13 @@ impl State {
         }
     }
 
+    /// A lease counts if reads are answered by it.
     fn has_lease(&self, place: usize) -> bool {
-        self.proposers[place].has_lease(self.now)
+        self.proposers[place].reads_by_lease(self.now)
     }
 
-    fn deliver(&mut self, from: NodeId, to: NodeId, sent: Sent, mistake: Mistake) {
+    fn deliver(&mut self, from: NodeId, to: NodeId, sent: Sent, model: &Leases) {
+        let mistake = model.mistake;
         let sent = match (sent, mistake) {
             (Sent::Prepare(ballot, _), Mistake::PassesAny) => {
                 let other = self.proposers.iter().filter_map(Proposer::ballot);
@@ -217,9 +259,15 @@ impl State {
             (sent, _) => sent,
         };
         if let Some(place) = ACCEPTORS.iter().position(|node| *node == to) {
-            self.accept(place, from, sent.message());
+            if matches!(sent, Sent::Confirm(..)) && mistake == Mistake::LendsToTheHigher {
+                // What was lent is forgotten; who has promised more than is asked for lends nothing.
+                self.acceptors[place] = acceptor(place, &self.disks[place], Time(0));
+            }
+            self.accept(place, from, sent.message(false));
         } else if let Some(place) = PROPOSERS.iter().position(|node| *node == to) {
-            self.propose(place, Input::Message(from, sent.message()));
+            // The change was chosen in slot 1 by the first two, and its value matters to nobody here.
+            let accepted = model.changed && ACCEPTORS[..2].contains(&from);
+            self.propose(place, Input::Message(from, sent.message(accepted)), model.changed);
         }
     }
 
@@ -244,16 +292,22 @@ impl Model for Leases {
     fn init_states(&self) -> Vec<State> {
         // Long after the silence of their first start.
         let now = Time(10);
-        vec![State {
+        let acceptors = if self.changed { 3 } else { 2 };
+        let mut state = State {
             now,
-            acceptors: (0..2).map(|place| acceptor(place, &[], Time(0))).collect(),
-            disks: vec![Vec::new(); 2],
-            proposers: (0..2).map(proposer).collect(),
+            acceptors: (0..acceptors).map(|place| acceptor(place, &[], Time(0))).collect(),
+            disks: vec![Vec::new(); acceptors],
+            proposers: (0..2).map(|place| proposer(place, self.changed)).collect(),
             asked: vec![0; 2],
             sent: BTreeSet::new(),
             restarts: 0,
+            learned: false,
             held: vec![false; 2],
-        }]
+        };
+        if self.changed {
+            state.advance(0, Slot(2), after_the_change());
+        }
+        vec![state]
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
@@ -269,12 +323,15 @@ impl Model for Leases {
                 steps.push(Step::Ask(place));
             }
             // The second never hands back: it would only mirror the first.
-            if proposer.leads() && place == 0 {
+            if proposer.leads() && place == 0 && !self.changed {
                 steps.push(Step::HandOver(place));
             }
         }
         if state.restarts < self.restarts {
-            steps.extend((0..ACCEPTORS.len()).map(Step::Restart));
+            steps.extend((0..state.acceptors.len()).map(Step::Restart));
+        }
+        if self.changed && !state.learned {
+            steps.push(Step::Learn);
         }
     }
 
@@ -282,16 +339,20 @@ impl Model for Leases {
         let mut state = last.clone();
         match step {
             Step::Tick => state.now = Time(state.now.0 + 1),
-            Step::Deliver(from, to, sent) => state.deliver(from, to, sent, self.mistake),
+            Step::Deliver(from, to, sent) => state.deliver(from, to, sent, self),
             Step::Campaign(place) => {
                 let campaign = Message::Inside(Inside::Campaign { after: None });
-                state.propose(place, Input::Message(PROPOSERS[place], campaign));
+                state.propose(place, Input::Message(PROPOSERS[place], campaign), self.changed);
             }
             Step::Ask(place) => {
                 state.asked[place] += 1;
                 state.hand(place, Input::Timeout);
             }
             Step::HandOver(place) => state.hand_over(place, self.mistake),
+            Step::Learn => {
+                state.learned = true;
+                state.advance(1, Slot(3), after_the_change());
+            }
             Step::Restart(place) => {
                 state.restarts += 1;
                 let silent = self.mistake != Mistake::NoSilence;

@@ -33,6 +33,12 @@ impl World<'_> {
 
     /// A message arrives.
     pub(super) fn lease_lent(&mut self, envelope: &Envelope) -> Result<(), String> {
+        if let Message::Proposer(ProposerMessage::Promise(page)) = &envelope.message
+            && page.next.is_none()
+            && page.ballot.node == envelope.to
+        {
+            self.leases.reported(envelope.from, page.ballot);
+        }
         let Message::Proposer(ProposerMessage::Confirmed { ballot, round, granted: true }) =
             envelope.message
         else {
@@ -50,7 +56,7 @@ impl World<'_> {
         let memberships = self.agreement.memberships();
         let governs = |node: NodeId, least: Slot| {
             let next = running.get(&node).and_then(Running::next).unwrap_or_default();
-            memberships.at(next.max(least)).quorums.clone()
+            (next >= least).then(|| memberships.at(next).quorums.clone())
         };
         self.leases.lent(envelope.from, ballot, round, shows, governs)
     }

@@ -202,6 +202,12 @@ impl Watch {
 
     /// A node hears something.
     fn hears(&mut self, from: NodeId, node: NodeId, message: &Message) -> Result<(), String> {
+        if let Message::Proposer(ProposerMessage::Promise(page)) = message
+            && let Some(leases) = &mut self.leases
+            && (page.next.is_none() && page.ballot.node == node)
+        {
+            leases.reported(from, page.ballot);
+        }
         let Message::Proposer(ProposerMessage::Confirmed { ballot, round, granted: true }) =
             message
         else {
@@ -216,7 +222,7 @@ impl Watch {
         let memberships = self.agreement.memberships();
         let governs = |node: NodeId, least: Slot| {
             let next = nodes.get(&node).and_then(|seen| seen.known).unwrap_or_default();
-            memberships.at(next.max(least)).quorums.clone()
+            (next >= least).then(|| memberships.at(next).quorums.clone())
         };
         leases.lent(from, *ballot, *round, shows, governs)
     }
