@@ -42,8 +42,8 @@ impl Clock {
         }
     }
 
-    /// Whether the node stands still, so that no timer of its roles may ring. Only a node in virtual
-    /// time is told so: one that the system has stopped runs nothing that could ask.
+    /// Whether the node stands still, so that no timer of its roles may ring. Only a node in
+    /// virtual time is told so: one that the system has stopped runs nothing that could ask.
     pub fn stands_still(&self) -> bool {
         matches!(self, Clock::Runtime(clock) if clock.stands_still())
     }

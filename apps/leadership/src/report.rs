@@ -53,8 +53,8 @@ pub fn table(summaries: &[Summary], seeds: u64) -> String {
 
 const LEGEND: &str = "
 Three clients add to a counter, each one command at a time, resting for up to 60 ms between two; the
-watch lasts 5 s (L1), 8 s (L2), 6 s (L5) and 15 s (L0, L3, L7). What befalls, when, and which node is
-the same for every policy with the same seed, and so is the network.
+watch lasts 5 s (L1), 8 s (L2), 6 s (L5) and 15 s (L0, L3, L7). What befalls, when, and which node
+is the same for every policy with the same seed, and so is the network.
 
 out of service  the longest time without a command of any client answered, their rests included: L0
                 shows what that is if nothing befalls; median, and 95th percentile

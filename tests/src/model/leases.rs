@@ -260,12 +260,12 @@ impl State {
         };
         if let Some(place) = ACCEPTORS.iter().position(|node| *node == to) {
             if matches!(sent, Sent::Confirm(..)) && mistake == Mistake::LendsToTheHigher {
-                // What was lent is forgotten; who has promised more than is asked for lends nothing.
+                // What was lent is forgotten; who has promised more lends nothing.
                 self.acceptors[place] = acceptor(place, &self.disks[place], Time(0));
             }
             self.accept(place, from, sent.message(false));
         } else if let Some(place) = PROPOSERS.iter().position(|node| *node == to) {
-            // The change was chosen in slot 1 by the first two, and its value matters to nobody here.
+            // The change was chosen in slot 1 by the first two; its value matters to nobody.
             let accepted = model.changed && ACCEPTORS[..2].contains(&from);
             self.propose(place, Input::Message(from, sent.message(accepted)), model.changed);
         }

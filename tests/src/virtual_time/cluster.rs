@@ -351,8 +351,8 @@ impl Cluster {
     }
 
     /// A node that runs stands still for so long: the timers of its roles do not ring, and its mail
-    /// waits. What was on its way inside of it, a sync say, comes to its end, and nobody hears of it
-    /// before.
+    /// waits. What was on its way inside of it, a sync say, comes to its end, and nobody hears of
+    /// it before.
     pub fn pause(&mut self, node: NodeId, lasts: Duration) {
         let Some(home) = self.nodes.get(&node).filter(|home| home.running.is_some()) else {
             return;

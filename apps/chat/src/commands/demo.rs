@@ -44,9 +44,9 @@ Examples:
 /// Show three followers who see every message once while the leader is killed
 ///
 /// Starts three nodes and a read replica as processes in a temporary folder, lets four people speak
-/// in one room and has it followed at the leader, at another node and at the read replica, kills the
-/// leader with SIGKILL, brings it back, and compares what was acknowledged with what each follower
-/// saw. Exit 1 if that differs.
+/// in one room and has it followed at the leader, at another node and at the read replica. Kills
+/// the leader with SIGKILL, brings it back, and compares what was acknowledged with what each
+/// follower saw. Exit 1 if that differs.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Demo {}
