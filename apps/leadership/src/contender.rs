@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use paxos_net::settings::{DetectorKind, LeadershipSettings, Policy as NodePolicy};
-use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, Normal};
 
 /// A policy of leadership.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum Policy {
     /// Heartbeats: a leader silent for a fixed time is gone; campaigns begin at random
     Heartbeat,

@@ -6,14 +6,12 @@ use std::time::Duration;
 use clap::ValueEnum;
 use paxos_core::{NodeId, Random};
 use paxos_tests::virtual_time::{Cluster, Weather};
-use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::witness::Witness;
 
 /// A scenario. Its name is that of the catalogue in the README.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum Scenario {
     /// Nothing befalls anybody: what is measured then is the clients' own rhythm
     L0,

@@ -23,8 +23,8 @@ pub struct Witness {
 /// What was seen since the watch began.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Since when, in time of the run; `None`: it has not begun.
-    pub since: Option<Duration>,
+    /// Whether the watch has begun.
+    watches: bool,
     /// When the node at fault was first suspected by another.
     pub suspected: Option<Duration>,
     /// When another than the node at fault was first elected, before that was well again.
@@ -37,8 +37,8 @@ pub struct Seen {
     pub unjustified: u64,
     /// Messages between nodes.
     pub messages: u64,
-    /// Nodes at fault: since when, and until when.
-    faults: BTreeMap<NodeId, (Duration, Option<Duration>)>,
+    /// Nodes that are at fault, or were, and until when.
+    faults: BTreeMap<NodeId, Option<Duration>>,
     /// Whom each node hears as leader.
     hears: BTreeMap<NodeId, Ballot>,
     /// Who was elected last.
@@ -61,15 +61,13 @@ impl Witness {
 
     /// What was before does not count: the watch begins now.
     pub fn begin(&self) {
-        lock(&self.seen).since = Some(self.trace.elapsed());
+        lock(&self.seen).watches = true;
     }
 
     /// A node is at fault from now on, or is well again.
     pub fn at_fault(&self, node: NodeId, is: bool) {
-        let now = self.trace.elapsed();
-        let mut seen = lock(&self.seen);
-        let fault = seen.faults.entry(node).or_insert((now, None));
-        fault.1 = (!is).then_some(now);
+        let until = (!is).then(|| self.trace.elapsed());
+        lock(&self.seen).faults.insert(node, until);
     }
 
     /// What was seen so far.
@@ -82,7 +80,7 @@ impl Seen {
     fn sees(&mut self, now: Duration, node: NodeId, shown: &Shown<'_>) {
         match shown {
             Shown::Sent(envelope) if envelope.to != node => {
-                self.messages += u64::from(self.since.is_some());
+                self.messages += u64::from(self.watches);
             }
             Shown::Led(change) => self.led(now, node, change),
             _ => {}
@@ -103,7 +101,7 @@ impl Seen {
 
     fn elected(&mut self, now: Duration, ballot: Ballot) {
         let before = self.leader.replace(ballot);
-        if self.since.is_none() {
+        if !self.watches {
             return;
         }
         self.changes += 1;
@@ -116,7 +114,7 @@ impl Seen {
 
     fn suspects(&mut self, now: Duration, node: NodeId) {
         let Some(leader) = self.hears.get(&node).map(|ballot| ballot.node) else { return };
-        if self.since.is_none() || !self.is_well(node, now) {
+        if !self.watches || !self.is_well(node, now) {
             return;
         }
         if self.is_well(leader, now) {
@@ -129,8 +127,8 @@ impl Seen {
     fn is_well(&self, node: NodeId, now: Duration) -> bool {
         match self.faults.get(&node) {
             None => true,
-            Some((_, None)) => false,
-            Some((_, Some(until))) => now >= *until + AFTERMATH,
+            Some(None) => false,
+            Some(Some(until)) => now >= *until + AFTERMATH,
         }
     }
 }
