@@ -100,9 +100,11 @@ pub trait StateMachine: Default + Serialize + DeserializeOwned + Send + 'static 
         let _ = (context, session);
     }
 
-    /// Another leader stamps the log from here on: its clock went on from where the last one's
-    /// stood, so deadlines may deserve an extension (Burrows, *The Chubby lock service*, OSDI 2006,
-    /// section 2.9). Default: nothing.
+    /// Another leader than that of the batch before has stamped this one. Their clocks differ by as
+    /// long as nobody led, so deadlines may deserve an extension (Burrows, *The Chubby lock
+    /// service*, OSDI 2006, section 2.9). Between two such calls time goes by one clock. Mostly it
+    /// is a newer leader; an older one's batch may come late, and then it is called twice. Default:
+    /// nothing.
     fn led(&mut self, context: &mut Context<'_>) {
         let _ = context;
     }

@@ -22,7 +22,7 @@ pub struct Replica<S> {
     configurations: Configurations,
     applied: Slot,
     time: Time,
-    /// The highest ballot that has stamped a batch.
+    /// Whose clock has stamped the last batch.
     led: Ballot,
     /// When something is due, as was told last.
     told: Option<Option<Time>>,
@@ -161,11 +161,14 @@ impl<S: StateMachine> Replica<S> {
     /// Lets happen what a batch brings before its commands.
     ///
     /// Invariant: it follows from the log alone, so sessions end and a state machine is woken at
-    /// the same place on every node.
+    /// the same place on every node. From one call of `led` to the next a single leader's clock
+    /// moves time: a batch of an older leader that a later one has found behind its own is a
+    /// change of clocks too, there and back, since the older clock may be ahead by as long as
+    /// nobody led.
     fn pass_time(&mut self, slot: Slot, batch: &Batch, events: &mut Vec<Event>) {
         self.time = self.time.max(batch.stamp);
         let mut context = Context::new(slot, self.time, SessionId(0), "", events);
-        if batch.by > self.led {
+        if batch.by != self.led {
             self.led = batch.by;
             self.machine.led(&mut context);
         }

@@ -123,6 +123,20 @@ fn seed_4210781006_of_locks_a_lease_counts_if_its_holder_may_read_by_it() {
     run_as(4_210_781_006, |plan| plan.serving(Service::Lock)).unwrap();
 }
 
+/// A leader that had been cut off stamped batches by its clock, which had gone on while nobody led;
+/// its successor found them behind its own batches, and they moved time on by that much.
+#[test]
+fn seed_817398678_of_locks_the_clock_of_an_older_leader_ends_no_session() {
+    run_as(817_398_678, |plan| plan.serving(Service::Lock)).unwrap();
+}
+
+/// A cluster of one was called done while its node did not know yet that it had chosen the last
+/// slot before a crash.
+#[test]
+fn seed_817402761_of_locks_a_run_ends_when_every_node_knows_all_that_is_chosen() {
+    run_as(817_402_761, |plan| plan.serving(Service::Lock)).unwrap();
+}
+
 #[test]
 fn a_seed_that_fails_has_a_trace_too() {
     // There is no link that could be cut.

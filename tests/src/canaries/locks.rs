@@ -157,7 +157,7 @@ fn end_early(batch: &Batch, state: &mut State, locks: &mut Json) {
 }
 
 fn no_grace_period(batch: &Batch, state: &mut State, _: &mut Json) {
-    state.led = state.led.max(batch.by);
+    state.led = batch.by;
 }
 
 fn stay_in_line(batch: &Batch, _: &mut State, locks: &mut Json) {

@@ -185,8 +185,8 @@ impl Locks {
         self.told = told;
         if let Some((stamp, by)) = stamp {
             self.time = self.time.max(stamp);
-            if by > self.led {
-                // Another leader: everybody has the whole time again.
+            if by != self.led {
+                // By another leader's clock: everybody has the whole time again.
                 self.led = by;
                 let time = self.time;
                 self.sessions.values_mut().for_each(|it| it.until = time.after(it.span));

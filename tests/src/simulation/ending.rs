@@ -65,15 +65,15 @@ impl World<'_> {
         })
     }
 
-    /// Whether everybody is answered, and every node that can be there knows the same.
+    /// Whether everybody is answered, and every node that can be there knows all that is chosen.
     pub(super) fn is_done(&self) -> bool {
         let there = |host: &Host| host.lost || self.running.contains_key(&host.me);
         let mut nexts = self.running.values().filter_map(Running::next);
-        let first = nexts.next();
+        let behind = self.agreement.behind();
         self.clients.iter().all(|client| client.left == 0)
             && self.hosts.values().all(there)
             && self.is_heard()
-            && nexts.all(|next| Some(next) == first)
+            && nexts.all(|next| next == behind)
             && (!self.plan.alarms || self.running.values().all(is_idle))
     }
 

@@ -52,6 +52,26 @@ fn f3_after_a_change_of_leader_every_session_has_its_whole_time_again() {
 }
 
 #[test]
+fn f3_a_late_batch_of_an_older_leader_ends_no_session_however_far_its_clock_is_ahead() {
+    let mut story = Story::new();
+    let a = story.open();
+    assert_eq!(story.acquire(a, "x"), held(1));
+    story.change_leader();
+    story.renew(a).unwrap();
+    // While nobody led, the clock of the first leader went on; its successor finds a batch of that
+    // time behind its own.
+    story.leader -= 1;
+    story.pass(2 * SPAN);
+    assert_eq!(story.holder("x"), Some((a, Token(1))));
+    story.leader += 1;
+    story.pass(SPAN);
+    story.pass(SPAN - 1);
+    assert_eq!(story.holder("x"), Some((a, Token(1))));
+    story.pass(1);
+    assert_eq!(story.holder("x"), None);
+}
+
+#[test]
 fn f4_who_lost_a_lock_releases_nothing() {
     let mut story = Story::new();
     let (a, b) = (story.open(), story.open());
