@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::messages::{AppliedBatch, Ask, Decided, Decision, GatewayInput, Halt, Shelve};
 use crate::observer::Shown;
 use crate::shelf::{self, Arrivals};
-use crate::watches::{Follow, Told, Watches};
+use crate::watches::{Follow, Forsake, Told, Watches};
 use crate::wiring::Wires;
 
 /// How often queries that nobody waits for any more are thrown away.
@@ -165,6 +165,14 @@ impl<S: StateMachine> Handler<Follow> for ApplyActor<S> {
 
     fn handle(&mut self, follow: Follow, _: &mut Context<Self>) {
         tell(self.watches.follow(follow));
+    }
+}
+
+impl<S: StateMachine> Handler<Forsake> for ApplyActor<S> {
+    type Result = ();
+
+    fn handle(&mut self, Forsake(why): Forsake, _: &mut Context<Self>) {
+        tell(self.watches.forsake(why));
     }
 }
 

@@ -72,6 +72,7 @@ impl<S: StateMachine> Contexts<S> {
             apply: self.state.apply.address().recipient(),
             ask: self.state.apply.address().recipient(),
             follow: self.state.apply.address().recipient(),
+            forsake: self.state.apply.address().recipient(),
             shelf: self.state.shelf.address().recipient(),
         });
         let mut halts = vec![halt(&self.gateway)];

@@ -7,7 +7,7 @@ use actix::Message as ActixMessage;
 use paxos_core::event::{FILTER_BYTES_MAX, FILTERS_MAX};
 use paxos_core::{Event, Page, Position, Recent, RecentOptions, Slot, Time, TopicFilter};
 use paxos_net::Caller;
-use paxos_net::protocol::{ClientResponse, Refused, Response};
+use paxos_net::protocol::{ClientResponse, Refused, Response, Unavailable};
 
 /// Limits of a node for those who watch it, beside those of [`RecentOptions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,12 @@ pub struct Follow {
     /// He is answered by then, be it that there is nothing.
     pub until: Time,
 }
+
+/// To the state machine: this node hears of no leader, so nothing new will come, and whoever waits
+/// for it may hear more from another.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Forsake(pub Unavailable);
 
 /// An answer and who gets it.
 pub type Told = (Arc<Caller>, ClientResponse);
@@ -100,6 +106,12 @@ impl Watches {
     /// Those who do not wait any longer.
     pub fn over(&mut self, now: Time) -> Vec<Told> {
         self.answered(|watches, follow| (follow.until <= now).then(|| watches.look(follow)))
+    }
+
+    /// All who wait, sent away.
+    pub fn forsake(&mut self, why: Unavailable) -> Vec<Told> {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        waiting.map(|follow| refuse(follow, Refused::Unavailable(why))).collect()
     }
 
     fn answered(&mut self, page: impl Fn(&Self, &Follow) -> Option<Page>) -> Vec<Told> {
@@ -186,6 +198,16 @@ mod tests {
         let something = Page::Events { events, upto: Position::behind(Slot(2)) };
         assert_eq!(pages(watches.ripe()), [(2, something)]);
         assert!(watches.waiting.is_empty());
+    }
+
+    #[test]
+    fn who_waits_is_sent_away_when_nothing_more_will_come() {
+        let mut watches = watches(100);
+        assert!(watches.follow(question(1, Position::default())).is_none());
+        let why = Unavailable { reached: 1, total: 3, needed: 2 };
+        let [(_, told)] = &watches.forsake(why)[..] else { panic!("one waited") };
+        assert_eq!((told.id, &told.response), (1, &Response::Refused(Refused::Unavailable(why))));
+        assert!(watches.waiting.is_empty() && watches.forsake(why).is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use actix::Recipient;
 use paxos_core::{Envelope, Governance, Message, NodeId, RoleKind, receivers};
+use paxos_net::protocol::Unavailable;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::clock::Clock;
@@ -15,7 +16,7 @@ use crate::messages::{
 };
 use crate::observer::{Observer, Shown};
 use crate::roster::Roster;
-use crate::watches::Follow;
+use crate::watches::{Follow, Forsake};
 
 /// Bytes that may wait for the log; beyond them the node drops what is addressed to its acceptor.
 pub const WRITE_QUEUE_MAX: usize = 32 << 20;
@@ -71,6 +72,8 @@ pub struct StateAddress {
     pub ask: Recipient<Ask>,
     /// The same, with those who watch.
     pub follow: Recipient<Follow>,
+    /// The same, with the news that they watch in vain.
+    pub forsake: Recipient<Forsake>,
     /// The snapshots.
     pub shelf: Recipient<Shelve>,
 }
@@ -139,6 +142,13 @@ impl Wiring {
     pub fn follow(&self, follow: Follow) {
         if let Some(state) = &self.state {
             state.follow.do_send(follow);
+        }
+    }
+
+    /// Has those who watch sent away.
+    pub fn forsake(&self, why: Unavailable) {
+        if let Some(state) = &self.state {
+            state.forsake.do_send(Forsake(why));
         }
     }
 

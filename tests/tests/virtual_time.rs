@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use paxos_core::NodeId;
+use paxos_core::{NodeId, Position, TopicFilter};
 use paxos_net::Client;
+use paxos_net::client::Watched;
 use paxos_net::protocol::Consistency;
 use paxos_tests::simulation::Sum;
 use paxos_tests::virtual_time::{Cluster, Printed, Trace, in_virtual_time, run};
+use tokio::time::{Instant, timeout};
 
 /// The seeds that every run of the tests goes through.
 const SEEDS: std::ops::Range<u64> = 0..12;
@@ -132,6 +134,62 @@ fn a_node_stopped_by_its_operator_leaves_at_once_and_comes_back() {
             cluster.start(node).unwrap();
         }
         assert_eq!(read(&client).await, 4);
+        cluster.check().await.unwrap();
+    });
+}
+
+/// From now on the node is alone; or it hears the others, and they hear nothing of it.
+fn cut_off(cluster: &Cluster, node: NodeId, hears: bool) {
+    for other in cluster.nodes().into_iter().filter(|other| *other != node) {
+        cluster.cut(node, other);
+        if !hears {
+            cluster.cut(other, node);
+        }
+    }
+}
+
+#[test]
+fn clients_of_a_leader_that_is_cut_off_are_soon_served_by_the_next() {
+    for hears in [false, true] {
+        three_nodes(async |cluster, client| {
+            // With the first answer it learns who leads, and goes there with the next command.
+            assert_eq!((add(&client, 1).await, add(&client, 1).await), (1, 2));
+            let leader = cluster.watch().leader().unwrap().node;
+            cut_off(&cluster, leader, hears);
+            let since = Instant::now();
+            assert_eq!(add(&client, 1).await, 3);
+            assert_ne!(cluster.watch().leader().unwrap().node, leader);
+            let took = since.elapsed();
+            assert!(took < Duration::from_secs(1), "{took:?}");
+        });
+    }
+}
+
+#[test]
+fn who_follows_a_node_that_is_cut_off_goes_on_at_another() {
+    three_nodes(async |mut cluster, client| {
+        let mut watchers: Vec<_> = (1..=4)
+            .map(|number| {
+                let topics = vec![TopicFilter::Exact("sum".to_owned())];
+                cluster.client(number, None).unwrap().watch(topics, Position::default())
+            })
+            .collect();
+        for (node, sum) in cluster.nodes().into_iter().zip(1..) {
+            cut_off(&cluster, node, false);
+            assert_eq!(add(&client, 1).await, sum);
+            for watcher in &mut watchers {
+                let told = async {
+                    loop {
+                        let watched: Watched<u64> = watcher.next_as().await.unwrap();
+                        if matches!(watched, Watched::Event { event, .. } if event == sum) {
+                            break;
+                        }
+                    }
+                };
+                timeout(Duration::from_secs(60), told).await.unwrap();
+            }
+            cluster.heal();
+        }
         cluster.check().await.unwrap();
     });
 }

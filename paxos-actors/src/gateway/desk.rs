@@ -71,6 +71,8 @@ pub enum Order {
     Members(Asker, u64),
     /// Have a client told what happens.
     Follow(Follow),
+    /// Have those who wait for something to happen told that this node is cut off.
+    Forsake(Unavailable),
     /// Tell somebody what changes of leadership the node remembers.
     Changes(Asker, u64),
     /// Have a snapshot made, and tell somebody of how much.
@@ -100,6 +102,11 @@ const RELAY_AGAIN: Duration = Duration::from_millis(10);
 /// A relay whose answer has not come after this is sent again, under the same name.
 const RELAY_REPEAT: Duration = Duration::from_secs(1);
 
+/// A node that hears no leader, or is not answered by it, for so long sends whoever waits for it
+/// away: another node may reach a leader. By then an ordinary change of leaders is over. A node that
+/// hears too few others for there to be a leader among them does so at once.
+const LEADERLESS: Duration = Duration::from_millis(500);
+
 /// The state of a gateway.
 #[derive(Debug)]
 pub struct Desk {
@@ -109,6 +116,12 @@ pub struct Desk {
     /// Who keeps the state, where this node does not.
     elsewhere: Option<Vec<NodeId>>,
     leader: Option<NodeId>,
+    /// Since when no leader is known.
+    leaderless: Option<Time>,
+    /// When the leader's gateway answered last, or nothing was asked of it.
+    answered: Time,
+    /// Those who watch were sent away, and are.
+    forsakes: bool,
     reach: Unavailable,
     commands: VecDeque<Pending>,
     queries: VecDeque<Pending>,
@@ -139,6 +152,9 @@ impl Desk {
             options,
             elsewhere: None,
             leader: None,
+            leaderless: None,
+            answered: Time(0),
+            forsakes: false,
             reach: Unavailable::default(),
             commands: VecDeque::new(),
             queries: VecDeque::new(),
@@ -205,6 +221,9 @@ impl Desk {
                 }
             }
             Relay::Tell(responses) => {
+                if self.leader == Some(from) {
+                    self.answered = now;
+                }
                 responses.into_iter().for_each(|response| self.told(now, response));
             }
         }
@@ -233,6 +252,9 @@ impl Desk {
             _ if self.elsewhere.is_some() && pending.call.needs_state_here() => {
                 let ask = self.elsewhere.clone().unwrap_or_default();
                 return self.answer(pending, Response::Refused(Refused::NoState { ask }));
+            }
+            Call::Watch { .. } if self.forsakes => {
+                return self.answer(pending, Response::Refused(Refused::Unavailable(self.reach)));
             }
             Call::Watch { topics, after, max } => {
                 // A gateway does not relay it: any node answers for itself.
@@ -429,6 +451,8 @@ impl Desk {
                 self.leader = change.leader.map(|ballot| ballot.node);
                 self.handed_over(change.why);
                 if let Some(leader) = self.leader {
+                    (self.leaderless, self.forsakes) = (None, false);
+                    self.answered = now;
                     self.call_back(|to| to != leader);
                 }
                 self.pump(now);
@@ -485,8 +509,9 @@ impl Desk {
     /// Answers those whose time is over, and tries again what waited for a link.
     pub fn tick(&mut self, now: Time) {
         if self.expires.is_some_and(|expires| expires <= now) {
-            self.expire(now);
+            self.withdraw(|pending| pending.deadline <= now);
         }
+        self.send_away(now);
         self.repeat_relays(now);
         self.repeat_indices(now);
         self.pump(now);
@@ -508,11 +533,42 @@ impl Desk {
         }
     }
 
-    fn expire(&mut self, now: Time) {
-        let late = |pending: &Pending| pending.deadline <= now;
+    /// Sends those who wait for a leader elsewhere, if there has been no sign of one for too long.
+    fn send_away(&mut self, now: Time) {
+        let alone = self.reach.reached < self.reach.needed;
+        let patience = if alone { Duration::ZERO } else { LEADERLESS };
+        let in_vain = match self.leader {
+            None => self.leaderless.get_or_insert(now).after(patience) <= now,
+            Some(leader) if leader == self.me || !self.asks_the_leader() => {
+                self.answered = now;
+                false
+            }
+            Some(_) => self.answered.after(LEADERLESS) <= now,
+        };
+        if !in_vain {
+            return;
+        }
+        self.withdraw(Pending::wants_a_leader);
+        if self.leader.is_none() && !self.forsakes {
+            self.forsakes = true;
+            self.orders.push(Order::Forsake(self.reach));
+        }
+    }
+
+    /// Whether the leader's gateway is asked for something, or will be when it is reached.
+    fn asks_the_leader(&self) -> bool {
+        let asked = |reads: &Reads| reads.of.is_some();
+        !self.commands.is_empty()
+            || !self.queries.is_empty()
+            || !self.relayed.is_empty()
+            || self.reads.values().any(asked)
+    }
+
+    /// Answers some of those who wait that there was no answer in time.
+    fn withdraw(&mut self, late: impl Fn(&Pending) -> bool) {
         let mut over: Vec<(Pending, bool)> = Vec::new();
         for queue in [&mut self.commands, &mut self.queries] {
-            let (gone, left) = queue.drain(..).partition(late);
+            let (gone, left) = queue.drain(..).partition(&late);
             *queue = left;
             let gone: VecDeque<Pending> = gone;
             over.extend(gone.into_iter().map(|pending| {
@@ -531,7 +587,7 @@ impl Desk {
             over.extend(gone.map(|pending| (pending, false)));
         }
         self.forget_idle_reads();
-        let (gone, left) = std::mem::take(&mut self.transfers).into_iter().partition(late);
+        let (gone, left) = std::mem::take(&mut self.transfers).into_iter().partition(&late);
         self.transfers = left;
         let gone: Vec<Pending> = gone;
         over.extend(gone.into_iter().map(|pending| (pending, false)));

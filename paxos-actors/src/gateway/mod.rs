@@ -87,6 +87,7 @@ impl GatewayActor {
                 Order::Transfer(to) => self.inside(Inside::Transfer { to }),
                 Order::Ask(ask) => self.wires.ask(ask),
                 Order::Follow(follow) => self.wires.follow(follow),
+                Order::Forsake(why) => self.wires.forsake(why),
                 Order::Relay(to, relay) => self.relay(to, relay),
                 Order::Report(asker, id) => self.report(asker, id, context),
                 Order::Members(Asker::Client(caller), id) => {

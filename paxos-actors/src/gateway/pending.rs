@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use paxos_core::{NodeId, Time, TopicFilter};
 use paxos_net::Caller;
-use paxos_net::protocol::{Call, ClientRequest, Forwarded, Refused, Response, Unavailable};
+use paxos_net::protocol::{
+    Call, ClientRequest, Consistency, Forwarded, Refused, Response, Unavailable,
+};
 
 /// Who waits for an answer.
 #[derive(Clone, Debug)]
@@ -44,6 +46,11 @@ impl Pending {
             | Call::ReadIndex { .. }
             | Call::Transfer { .. } => 0,
         }
+    }
+
+    /// Whether it waits for a leader, and not for the state of this node.
+    pub(super) fn wants_a_leader(&self) -> bool {
+        !matches!(self.call, Call::Query { consistency: Consistency::Stale { .. }, .. })
     }
 
     /// It in the form of a relay.

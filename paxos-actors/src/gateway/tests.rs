@@ -22,6 +22,7 @@ mod sum;
 
 use sum::Sum;
 
+mod alone;
 mod reads;
 mod stateless;
 
@@ -189,7 +190,7 @@ fn cli6_a_command_above_the_limit_is_refused_with_the_limit() {
 #[test]
 fn cli10_a_deadline_that_passes_in_the_queue_is_a_refusal_and_in_flight_unknown() {
     let mut desk = desk(GatewayOptions::default());
-    let reach = Unavailable { reached: 1, total: 3, needed: 2 };
+    let reach = Unavailable { reached: 2, total: 3, needed: 2 };
     desk.reaches(reach);
     desk.requests(Time(0), caller(), vec![run(1, 10)]);
     desk.tick(Time(9_999));
@@ -361,6 +362,8 @@ fn a_relay_without_an_answer_is_sent_again_under_its_name() {
     desk.notice(Time(0), led(Some(OTHER)));
     desk.requests(Time(0), caller(), vec![run(1, 5000)]);
     let first = relayed(&mut desk);
+    // It answers others meanwhile.
+    desk.relayed(Time(600_000), OTHER, Relay::Tell(Vec::new()));
     desk.tick(Time(999_999));
     assert!(relayed(&mut desk).is_empty());
     desk.tick(Time(1_000_000));

@@ -117,9 +117,7 @@ impl Client {
             }
             Response::Refused(Refused::Busy) => Step::Refused(ClientError::Busy),
             Response::Refused(Refused::Unavailable(why)) => {
-                if !watches {
-                    nodes.shun(node);
-                }
+                nodes.shun(node);
                 Step::Refused(ClientError::Unavailable(why))
             }
             Response::Refused(refused @ Refused::NoState { .. }) if !nodes.is_bound() => {

@@ -24,7 +24,7 @@ pub(super) struct Reads {
     /// What they want; `None`: nothing but the state that is here.
     level: Option<ReadLevel>,
     /// Whose gateway was asked for them; `None`: this node leads, or it is answered.
-    of: Option<NodeId>,
+    pub(super) of: Option<NodeId>,
     asked: Time,
     served: Option<Served>,
     pub(super) pending: Vec<Option<Pending>>,
