@@ -24,21 +24,18 @@ impl Hosting {
     /// quorum of it may be needed yet. One that nobody counts does no harm, since whose votes count
     /// stands in the membership of the slot.
     pub fn of(node: NodeId, keeps_state: bool, may_lead: bool, known: &Configurations) -> Self {
-        let accepts = |known: &Configurations| {
-            known.from(Slot(0)).any(|membership| membership.quorums.contains(node))
-        };
         Hosting {
-            accepts: !keeps_state || accepts(known),
+            accepts: !keeps_state || may_be_needed(node, known),
             learns: keeps_state,
             leads: keeps_state && may_lead,
         }
     }
 
-    /// Whether it has every role that the newest of these memberships gives the node. A process
-    /// that lacks one must start anew: an acceptor begins with what the log says, and behind the
-    /// silence of a start, or it could break its word.
+    /// Whether it has every role that one of these memberships gives the node. A process that lacks
+    /// one must start anew: an acceptor begins with what the log says, and behind the silence of a
+    /// start, or it could break its word.
     pub fn suits(self, node: NodeId, known: &Configurations) -> bool {
-        self.accepts || !known.newest().1.quorums.contains(node)
+        self.accepts || !may_be_needed(node, known)
     }
 
     /// The roles, in the order of their kinds.
@@ -52,6 +49,12 @@ impl Hosting {
         ];
         hosted.into_iter().filter(|(_, hosts)| *hosts).map(|(kind, _)| kind)
     }
+}
+
+/// Whether the acceptor of a node may be needed for a quorum: that of the newest membership, or of
+/// one before, of whose slots some may be open.
+fn may_be_needed(node: NodeId, known: &Configurations) -> bool {
+    known.from(Slot(0)).any(|membership| membership.quorums.contains(node))
 }
 
 #[cfg(test)]
@@ -99,5 +102,18 @@ mod tests {
         assert!(Hosting::of(me, true, true, &demoted).accepts, "slots before it may be open");
         let later = changed(&demoted, learner.without(NodeId(1)).unwrap());
         assert!(!Hosting::of(me, true, true, &later).accepts);
+    }
+
+    /// Seed 337344058 of the simulator, with locks: what was chosen between the two changes could
+    /// not be learned any more, so both were learned at once, from a snapshot.
+    #[test]
+    fn who_was_promoted_and_demoted_before_it_heard_of_either_is_needed_in_between() {
+        let (me, known) = (NodeId(4), three());
+        let learner = known.newest().1.added(MemberRole::Learner, "n4:1".to_owned()).unwrap();
+        let joined = changed(&known, learner.clone());
+        let hosting = Hosting::of(me, true, true, &joined);
+        let promoted = changed(&joined, learner.with_role(me, MemberRole::Voter).unwrap());
+        let demoted = changed(&promoted, learner);
+        assert!(!hosting.suits(me, &demoted) && Hosting::of(me, true, true, &demoted).accepts);
     }
 }

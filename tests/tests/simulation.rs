@@ -130,6 +130,13 @@ fn seed_817398678_of_locks_the_clock_of_an_older_leader_ends_no_session() {
     run_as(817_398_678, |plan| plan.serving(Service::Lock)).unwrap();
 }
 
+/// A node that joined as a voter, and was to leave again with the next change, learned of both at
+/// once from a snapshot, hosted no acceptor, and was needed for the slots in between.
+#[test]
+fn seed_337344058_of_locks_an_acceptor_is_there_for_as_long_as_it_may_be_needed() {
+    run_as(337_344_058, |plan| plan.serving(Service::Lock)).unwrap();
+}
+
 /// A cluster of one was called done while its node did not know yet that it had chosen the last
 /// slot before a crash.
 #[test]
