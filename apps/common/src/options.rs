@@ -57,8 +57,17 @@ pub struct Common {
     pub identity: Option<PathBuf>,
 
     /// For the whole command, or for one call of a long one: 250ms, 5s
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "5s")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, default_value = "5s")]
     pub timeout: Duration,
+}
+
+/// Reads how long to wait.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("nobody can answer within no time: write 5s, say".to_owned()),
+        Ok(timeout) => Ok(timeout),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl Common {
@@ -204,7 +213,9 @@ mod tests {
         assert!(!bare.names_cluster() && bare.refuse_strays().is_ok());
         let stray = Line::try_parse_from(["x", "--via", "h1:7400"]).unwrap().common;
         assert!(stray.refuse_strays().is_err());
-        assert!(Line::try_parse_from(["x", "--timeout", "5"]).is_err());
+        for wrong in ["5", "0s", "0ms"] {
+            assert!(Line::try_parse_from(["x", "--timeout", wrong]).is_err(), "{wrong}");
+        }
     }
 
     #[derive(Parser)]

@@ -7,7 +7,8 @@ use crate::locks::{LOCKS_MAX, NAME_MAX, QUEUE_MAX};
 use crate::sessions::{NAMES_MAX, SESSIONS_MAX};
 use crate::terms::{LockSession, Terms, Token};
 
-/// Why a command was refused. It had no effect.
+/// Why a command was refused. It had no effect, except that a session whose `Acquire` was refused
+/// for a limit has shown that it lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
 #[non_exhaustive]
 pub enum Refusal {

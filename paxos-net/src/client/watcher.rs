@@ -61,8 +61,8 @@ pub enum Watched<E = Bytes> {
 impl Client {
     /// Follows what the state machine tells about topics, behind a position. With
     /// [`Position::behind`] the slot of a read, nothing is missed that is not in what was read, and
-    /// nothing comes that is. Any node answers; if it is lost, or hears of no leader, the watcher goes
-    /// on at another.
+    /// nothing comes that is. Any node answers; if it is lost, or hears of no leader, the watcher
+    /// goes on at another.
     pub fn watch(&self, topics: Vec<TopicFilter>, after: Position) -> Watcher {
         let client = self.clone();
         Watcher { client, topics, after, fetched: VecDeque::new(), upto: after }
