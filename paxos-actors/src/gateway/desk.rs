@@ -103,8 +103,8 @@ const RELAY_AGAIN: Duration = Duration::from_millis(10);
 const RELAY_REPEAT: Duration = Duration::from_secs(1);
 
 /// A node that hears no leader, or is not answered by it, for so long sends whoever waits for it
-/// away: another node may reach a leader. By then an ordinary change of leaders is over. A node that
-/// hears too few others for there to be a leader among them does so at once.
+/// away: another node may reach a leader. By then an ordinary change of leaders is over. A node
+/// that hears too few others for there to be a leader among them does so at once.
 const LEADERLESS: Duration = Duration::from_millis(500);
 
 /// The state of a gateway.
