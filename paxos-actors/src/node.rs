@@ -374,8 +374,10 @@ fn proposer_options(leadership: &LeadershipOptions) -> ProposerOptions {
     }
 }
 
+/// A gateway is twice as patient as followers are with their leader: by then a change is over.
 fn gateway_options(cluster: &ClusterFile) -> GatewayOptions {
     GatewayOptions {
+        patience: 2 * cluster.leadership.suspect_after,
         batches_in_flight: cluster.batching.batches_in_flight as usize,
         batch_bytes: cluster.batching.batch_bytes as usize,
         ..GatewayOptions::default()

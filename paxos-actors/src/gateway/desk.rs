@@ -36,6 +36,11 @@ pub struct GatewayOptions {
     pub bytes_max: usize,
     /// Questions for reads of one level on their way at once; reads gather meanwhile. Default: 2.
     pub reads_in_flight: usize,
+    /// A node that hears no leader, or is not answered by it, for so long sends whoever waits for it
+    /// away: another node may reach a leader. A node that hears too few others for there to be a
+    /// leader among them does so at once. Default: 500 ms, when an ordinary change of leaders is
+    /// over.
+    pub patience: Duration,
 }
 
 impl Default for GatewayOptions {
@@ -46,6 +51,7 @@ impl Default for GatewayOptions {
             requests_max: 16_384,
             bytes_max: 64 << 20,
             reads_in_flight: 2,
+            patience: Duration::from_millis(500),
         }
     }
 }
@@ -101,11 +107,6 @@ const RELAY_AGAIN: Duration = Duration::from_millis(10);
 
 /// A relay whose answer has not come after this is sent again, under the same name.
 const RELAY_REPEAT: Duration = Duration::from_secs(1);
-
-/// A node that hears no leader, or is not answered by it, for so long sends whoever waits for it
-/// away: another node may reach a leader. By then an ordinary change of leaders is over. A node
-/// that hears too few others for there to be a leader among them does so at once.
-const LEADERLESS: Duration = Duration::from_millis(500);
 
 /// The state of a gateway.
 #[derive(Debug)]
@@ -535,15 +536,23 @@ impl Desk {
 
     /// Sends those who wait for a leader elsewhere, if there has been no sign of one for too long.
     fn send_away(&mut self, now: Time) {
-        let alone = self.reach.reached < self.reach.needed;
-        let patience = if alone { Duration::ZERO } else { LEADERLESS };
         let in_vain = match self.leader {
-            None => self.leaderless.get_or_insert(now).after(patience) <= now,
+            None => {
+                let alone = self.reach.reached < self.reach.needed;
+                let patience = if alone { Duration::ZERO } else { self.options.patience };
+                self.leaderless.get_or_insert(now).after(patience) <= now
+            }
             Some(leader) if leader == self.me || !self.asks_the_leader() => {
                 self.answered = now;
                 false
             }
-            Some(_) => self.answered.after(LEADERLESS) <= now,
+            Some(_) => {
+                if self.answered.after(self.options.patience / 2) <= now {
+                    // Commands wait for disks; the answer to this question does not.
+                    self.freshen(now);
+                }
+                self.answered.after(self.options.patience) <= now
+            }
         };
         if !in_vain {
             return;

@@ -363,7 +363,7 @@ fn a_relay_without_an_answer_is_sent_again_under_its_name() {
     desk.requests(Time(0), caller(), vec![run(1, 5000)]);
     let first = relayed(&mut desk);
     // It answers others meanwhile.
-    desk.relayed(Time(600_000), OTHER, Relay::Tell(Vec::new()));
+    desk.relayed(Time(900_000), OTHER, Relay::Tell(Vec::new()));
     desk.tick(Time(999_999));
     assert!(relayed(&mut desk).is_empty());
     desk.tick(Time(1_000_000));

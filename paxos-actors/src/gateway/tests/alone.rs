@@ -98,6 +98,29 @@ fn a_leader_that_answers_nothing_is_asked_for_nothing_more() {
 }
 
 #[test]
+fn a_leader_whose_disk_stalls_is_not_lost() {
+    let mut desk = desk(GatewayOptions::default());
+    desk.notice(Time(0), led(Some(OTHER)));
+    desk.requests(Time(1), caller(), vec![run(1, 10_000)]);
+    let asked = relayed(&mut desk);
+    let mut questions = 0;
+    for at in (10_000..6 * PATIENCE).step_by(10_000) {
+        desk.tick(Time(at));
+        // Whatever else is asked meanwhile is answered without a disk.
+        for id in relayed(&mut desk).into_iter().filter(|id| !asked.contains(id)) {
+            questions += 1;
+            let (applied, level) = (Slot(1), ReadLevel::Lease);
+            desk.relayed(Time(at + 1), OTHER, tell(id, Response::Index { applied, level }));
+        }
+        assert!(answers(&mut desk).is_empty(), "at {at}");
+    }
+    assert!((5..15).contains(&questions), "{questions}, and not one in each 250 ms");
+    let response = Response::Done(Outcome::Replied(Bytes::new()));
+    desk.relayed(Time(6 * PATIENCE), OTHER, tell(asked[0], response.clone()));
+    assert_eq!(answers(&mut desk), [(1, response)]);
+}
+
+#[test]
 fn who_watches_a_node_without_a_leader_is_sent_away_once() {
     let forsaken = |desk: &mut Desk| {
         let orders = desk.orders();
