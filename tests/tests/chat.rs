@@ -7,7 +7,7 @@ use chat::cursor::News;
 use chat::follower::{Follower, Heard, Start};
 use paxos_tests::processes::process::{command_of, runs};
 use paxos_tests::processes::told::told_by;
-use paxos_tests::processes::{Cluster, Process, Told, until};
+use paxos_tests::processes::{Cluster, Form, Process, Told, until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -94,6 +94,17 @@ fn every_line_of_the_manual_answers_in_its_exact_form() {
     let down = cluster.told(&["verify", "--all-nodes", "tea", "--timeout", "4s"]);
     assert_eq!(down.stdout.trim_end(), "identical to #2 on 2 of 3");
     down.failed_with(75, &["node 3: ", "1 of 3 nodes did not answer"]);
+}
+
+#[test]
+fn whoever_keeps_the_messages_is_compared_and_nobody_else() {
+    let mut cluster = Cluster::started_in(Form::Apart, CHAT);
+    assert_eq!(told(&cluster, &["say", "tea", "hi"]).ok(), "#1");
+    let verified = told(&cluster, &["verify", "--all-nodes", "tea"]);
+    assert_eq!(verified.ok(), "identical to #1 on 3 of 3", "of six, three are witnesses");
+    cluster.kill_all();
+    let nobody = cluster.told(&["tail", "tea", "--timeout", "3s"]);
+    nobody.failed_with(69, &["no node could be read from", "left "]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use paxos_tests::processes::{Cluster, Form, Load, until};
+use serde_json::Value;
 
 const CLIENTS: u64 = 8;
 /// Increments that show that service goes on.
@@ -19,6 +20,23 @@ fn counted_once(cluster: &Cluster, load: Load) {
     }
 }
 
+/// Waits until the nodes remember that the last leader was missed, that this one took over, and how
+/// long each part of that took.
+fn await_history(cluster: &Cluster, next: u64) {
+    let parts = [(None, "detect_ms"), (Some(next), "elect_ms"), (Some(next), "ready_ms")];
+    until("the change of leadership is remembered", || {
+        let told = cluster.told(&["leader", "history", "-o", "json"]);
+        let history: Value = serde_json::from_str(told.ok()).unwrap();
+        let changes = history["changes"].as_array().unwrap();
+        assert!(changes.iter().all(|change| change["why"].as_str().is_some_and(|it| it != "")));
+        let saw = |(leader, part): (Option<u64>, &str)| {
+            let is = |change: &Value| change["leader"].as_u64() == leader && change[part].is_u64();
+            changes.iter().any(is)
+        };
+        parts.into_iter().all(saw).then_some(())
+    });
+}
+
 fn leader_dies_under_load(cluster: &mut Cluster) {
     let load = Load::start(cluster.client_config(), CLIENTS, "hits");
     load.await_more(SOME);
@@ -29,6 +47,7 @@ fn leader_dies_under_load(cluster: &mut Cluster) {
         cluster.status()["leader"].as_u64().filter(|leader| *leader != fallen)
     });
     assert_ne!(next, fallen);
+    await_history(cluster, next);
     let missed = cluster.status()["nodes"][next as usize - 1]["applied"].as_u64().unwrap();
     cluster.start(fallen);
     until("the restarted node has caught up", || {

@@ -155,9 +155,10 @@ fn no_library_knows_an_app() {
         });
         none("a library names an app", &found);
         let manifest = fs::read_to_string(crate_folder.join("Cargo.toml")).unwrap();
-        let dependencies = manifest.lines().filter(|line| {
-            apps.iter().any(|app| line.starts_with(&format!("{app}."))) || line.contains("apps/")
-        });
+        // Without that no path leads into one, whatever a module of the library's own is called.
+        let key = |line: &str| line.split(['.', '=', ' ']).next().unwrap_or_default().to_owned();
+        let dependencies =
+            manifest.lines().filter(|line| apps.contains(&key(line)) || line.contains("apps/"));
         assert_eq!(dependencies.count(), 0, "{name} depends on an app");
     }
 }

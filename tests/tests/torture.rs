@@ -56,6 +56,19 @@ fn torture_kills_leaders_loses_nothing_and_its_history_is_that_of_one_counter() 
     spoilt_histories_are_rejected(folder.path(), &text);
 }
 
+#[test]
+fn under_every_detector_leaders_are_killed_and_nothing_is_lost() {
+    for detector in ["phi", "fixed"] {
+        let line = ["torture", "--clients", "2", "--ops", "100", "--kill-leader-every", "1s"];
+        let policy = ["--policy", "failure-detector", "--detector", detector];
+        let torture = told([&line[..], &policy].concat());
+        let lines: Vec<_> = torture.ok().lines().collect();
+        let (_, numbers) = taken_apart(lines[lines.len() - 2]);
+        assert!(numbers[0] >= 1 && numbers[1] >= 1, "{torture:?}");
+        assert_eq!(lines[lines.len() - 1], "acknowledged 150, counter 150, lost 0, doubled 0");
+    }
+}
+
 /// A history that was good, each time with one lie in it.
 fn spoilt_histories_are_rejected(folder: &Path, good: &str) {
     let events: Vec<Value> = good.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

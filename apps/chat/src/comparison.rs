@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use paxos_core::{NodeId, Slot};
+use paxos_core::{Member, NodeId, Slot};
 use paxos_net::client::{Client, ClientConfig, ClientError};
 use paxos_net::protocol::Consistency;
 use serde::Serialize;
@@ -29,17 +29,23 @@ pub struct Difference {
 }
 
 impl Comparison {
-    /// Asks every node for the room as it was at a slot; those that do not answer in time are left
-    /// out.
+    /// Asks every member that keeps the state for the room as it was at a slot; those that do not
+    /// answer in time are left out.
     ///
     /// # Errors
     /// What is wrong with the configuration.
-    pub async fn of(config: &ClientConfig, room: &str, slot: Slot) -> Result<Self, ClientError> {
+    pub async fn of(
+        config: &ClientConfig,
+        members: &BTreeMap<NodeId, Member>,
+        (room, slot): (&str, Slot),
+    ) -> Result<Self, ClientError> {
         let (mut clients, mut silent) = (BTreeMap::new(), BTreeMap::new());
         let mut asked = JoinSet::new();
-        for (node, address) in &config.cluster.nodes {
-            let via = Some(address.clone());
-            let client = Client::new(ClientConfig { via, ..config.clone() })?;
+        for (node, member) in members.iter().filter(|(_, member)| member.role.learns()) {
+            // The cluster file may not know it.
+            let mut config = ClientConfig { via: Some(member.address.clone()), ..config.clone() };
+            config.cluster.nodes.insert(*node, member.address.clone());
+            let client = Client::new(config)?;
             clients.insert(*node, client.clone());
             let (node, room) = (*node, room.to_owned());
             asked.spawn(async move {

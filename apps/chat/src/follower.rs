@@ -150,7 +150,7 @@ impl Follower {
             match self.listen().await {
                 Ok(None) => self.failures = 0,
                 Ok(Some(why)) => self.move_on(why).await?,
-                Err(error) if is_hopeless(&error) => return Err(error),
+                Err(error) if !error.may_pass() => return Err(error),
                 Err(error) => self.move_on(error.to_string()).await?,
             }
         }
@@ -281,16 +281,4 @@ fn watch(client: &Client, room: &str, slot: Slot) -> Watcher {
 
 fn is_cut_off(behind_ms: Option<u64>) -> bool {
     behind_ms.is_none_or(|behind| behind > CUT_OFF.as_millis() as u64)
-}
-
-/// Whether neither time nor another node can mend it.
-fn is_hopeless(error: &ClientError) -> bool {
-    matches!(
-        error,
-        ClientError::Certificate(_)
-            | ClientError::Configuration(_)
-            | ClientError::Undecodable(_)
-            | ClientError::TooLarge { .. }
-            | ClientError::Closed
-    )
 }

@@ -9,6 +9,7 @@ use paxos_net::protocol::ChangeRecord;
 use serde::Serialize;
 
 use crate::exit::{Exit, Fault};
+use crate::moment::rfc3339;
 use crate::options::Common;
 use crate::output::Output;
 
@@ -106,27 +107,9 @@ impl Line {
         let parts =
             [("T_detect", self.detect_ms), ("T_elect", self.elect_ms), ("T_ready", self.ready_ms)];
         let took = parts.iter().find_map(|(name, took)| Some(format!(", {name} {} ms", (*took)?)));
-        let (at, node, why) = (utc(self.at_ms), self.node, &self.why);
+        let (at, node, why) = (rfc3339(self.at_ms), self.node, &self.why);
         format!("{at}  node {node}: {who}: {why}{}", took.unwrap_or_default())
     }
-}
-
-/// Milliseconds since 1970 as a date and a time, as in RFC 3339.
-///
-/// The date by Hinnant, *chrono-Compatible Low-Level Date Algorithms* (`civil_from_days`).
-fn utc(at_ms: u64) -> String {
-    let (days, of_day) = (at_ms / 86_400_000, at_ms % 86_400_000);
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let moon = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * moon + 2) / 5 + 1;
-    let month = if moon < 10 { moon + 3 } else { moon - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-    let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
 #[cfg(test)]
@@ -168,8 +151,8 @@ mod tests {
 
     #[test]
     fn dates_are_those_of_the_calendar() {
-        assert_eq!(utc(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(utc(951_782_400_001), "2000-02-29T00:00:00.001Z");
-        assert_eq!(utc(1_735_689_599_999), "2024-12-31T23:59:59.999Z");
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(951_782_400_001), "2000-02-29T00:00:00.001Z");
+        assert_eq!(rfc3339(1_735_689_599_999), "2024-12-31T23:59:59.999Z");
     }
 }

@@ -28,6 +28,7 @@ pub mod leader;
 pub mod log;
 pub mod logging;
 pub mod members;
+pub mod moment;
 pub mod operations;
 pub mod options;
 pub mod output;

@@ -135,7 +135,15 @@ impl Cluster {
     /// # Panics
     /// If that fails.
     pub fn started_of(app: &'static str) -> Cluster {
-        let mut cluster = Cluster::made_of(app);
+        Cluster::started_in(Form::Together, app)
+    }
+
+    /// A cluster of an app, in this form, whose nodes are ready.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn started_in(form: Form, app: &'static str) -> Cluster {
+        let mut cluster = Cluster::made_by(app, form, &["init"]);
         cluster.start_all();
         cluster
     }
@@ -145,9 +153,7 @@ impl Cluster {
     /// # Panics
     /// If that fails.
     pub fn started_as(form: Form) -> Cluster {
-        let mut cluster = Cluster::made_as(form);
-        cluster.start_all();
-        cluster
+        Cluster::started_in(form, COUNTER)
     }
 
     /// How its roles are spread.

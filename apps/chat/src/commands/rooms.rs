@@ -5,11 +5,12 @@ use chat::machine::Summary;
 use clap::Args;
 use paxos_app::app::block_on;
 use paxos_app::exit::Exit;
+use paxos_app::moment::rfc3339;
 use paxos_app::options::{Common, ReadLabel, ReadOption};
 use paxos_app::output::Output;
 use serde::Serialize;
 
-use crate::commands::spoken::{harmless, rfc3339};
+use crate::commands::spoken::harmless;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -9,7 +9,7 @@ use paxos_app::options::{Common, ReadLabel};
 use paxos_app::output::Output;
 use paxos_app::signals::unless_stopped;
 use paxos_net::client::ClientConfig;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::commands::history::{CaughtUp, no_room};
 use crate::commands::spoken::{parse_room, print, print_gone};
@@ -63,14 +63,19 @@ impl Tail {
         let start = self.from.map_or(Start::Newest(self.lines), Start::At);
         let mut follower = Follower::new(self.config()?, &self.room, start)?;
         let mut trouble = None;
+        let mut deadline = Instant::now() + self.common.timeout;
         loop {
             let heard = match self.follow {
                 true => follower.next().await?,
-                false => match timeout(self.common.timeout, follower.next()).await {
+                false => match timeout_at(deadline, follower.next()).await {
                     Ok(heard) => heard?,
                     Err(_) => return Err(silence(trouble).into()),
                 },
             };
+            // To go to another node is not to get on.
+            if !matches!(heard, Heard::Moved { .. }) {
+                deadline = Instant::now() + self.common.timeout;
+            }
             match heard {
                 Heard::News(News::Said(message)) => print(output, &self.room, &message)?,
                 Heard::News(News::Gone { first, last }) => {

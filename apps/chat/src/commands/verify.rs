@@ -7,6 +7,7 @@ use chat::room::{Digest, PAGE_MESSAGES_MAX, Span};
 use clap::Args;
 use paxos_app::app::block_on;
 use paxos_app::exit::{Exit, Fault};
+use paxos_app::moment::time_of_day;
 use paxos_app::options::Common;
 use paxos_app::output::Output;
 use paxos_core::Slot;
@@ -15,7 +16,7 @@ use paxos_net::protocol::Consistency;
 use serde::Serialize;
 
 use crate::commands::history::no_room;
-use crate::commands::spoken::{harmless, parse_room, time_of_day};
+use crate::commands::spoken::{harmless, parse_room};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,8 +27,8 @@ Examples:
 /// Check that the nodes have the same messages, or find the first difference
 ///
 /// Every message carries a hash of all that was said in its room before. With --all-nodes, each
-/// node is asked for that of the newest message; where they differ, the first message is found at
-/// which they do, and the exit is 1. Without, the messages that one node keeps are read and hashed
+/// node that keeps the messages is asked for that of the newest; where they differ, the first
+/// message is found at which they do, and the exit is 1. Without, the messages that one node keeps are read and hashed
 /// anew.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -92,8 +93,9 @@ impl Verify {
             return Err(no_room(&self.room).into());
         }
         let config = self.common.client_config()?;
-        let nodes = config.cluster.nodes.len();
-        let comparison = Comparison::of(&config, &self.room, newest.slot).await?;
+        let members = client.members().await?.membership.members;
+        let comparison = Comparison::of(&config, &members, (&self.room, newest.slot)).await?;
+        let nodes = comparison.nodes().count() + comparison.silent().len();
         let difference = comparison.first_difference(first, last).await?;
         let compared = comparison.nodes().map(|node| node.0).collect();
         let room = &self.room;
