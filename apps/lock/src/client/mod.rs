@@ -20,6 +20,7 @@
 
 mod guard;
 mod open;
+mod schedule;
 
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub use self::open::Open;
 /// After a failure that time may mend, before the next attempt.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A session gives so many signs of life in a ttl.
+/// A session gives so many signs of life in the time that one of them is good for.
 const RENEWALS: u32 = 3;
 
 /// How a lock is asked for.
