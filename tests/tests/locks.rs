@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::fs;
+use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::path::{Path, PathBuf};
 
 use paxos_tests::processes::binary::example;
 use paxos_tests::processes::process::{command_of, runs};
 use paxos_tests::processes::told::told_by;
 use paxos_tests::processes::{Cluster, Process, until};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -209,6 +211,36 @@ fn a_lost_lock_stops_the_command_and_all_that_it_started() {
     cluster.start_all();
     let told = begin(&cluster, &["x", "-w", "60"], "echo $PAXOS_LOCK_TOKEN").told();
     assert_eq!(told.ok(), "2");
+}
+
+/// A pipe that nobody reads from and that has no room left.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = pipe().unwrap();
+    let flags = fcntl_getfl(&writer).unwrap();
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    while writer.write(&[0]).is_ok() {}
+    fcntl_setfl(&writer, flags).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_keeps_no_command_alive_and_no_lock_from_being_renewed() {
+    let mut cluster = Cluster::started_of(LOCK);
+    let (_reader, full) = full_pipe();
+    let stuck = |verbose: &str, script: &str| {
+        let line = ["run", "x", verbose, "--ttl", "2s", "--timeout", "60s", "--", "sh", "-c"];
+        let mut command = command_of(LOCK, line);
+        command.arg(script).env("PAXOS_CLUSTER", cluster.file()).current_dir(cluster.folder());
+        Process::start_with_stderr(command, full.try_clone().unwrap())
+    };
+    // What it has to say is said when the lock is free again.
+    let _talker = stuck("-v", "echo $PAXOS_LOCK_TOKEN > ran");
+    assert_eq!(text_of(&cluster, "ran"), "1");
+    let script = "trap '' TERM; echo $$ > child; while :; do sleep 0.1; done";
+    let _holder = stuck("-v", script);
+    let child: u32 = text_of(&cluster, "child").parse().unwrap();
+    cluster.kill_all();
+    until("the command has stopped", || (!runs(child)).then_some(()));
 }
 
 #[test]

@@ -109,17 +109,22 @@ impl Run {
             }
         };
         let guard = Guard::keep(open, name, token, sent);
-        if output.verbose > 0 {
-            output.remark(format_args!("{name} is held with token {token}"));
-        }
         let group = Group::start(self.child(&guard)?)?;
-        let (code, loss) = self.attend(&guard, group, &mut signals, output).await?;
-        if loss.is_some() {
-            // Nothing runs any more: if the service still counts it as held, others need not wait.
-            timeout(FAREWELL, guard.release()).await.ok();
-            return Ok(Exit::LeaseLost.into());
+        let (code, loss) = self.attend(&guard, group, &mut signals).await?;
+        let exit = match loss {
+            None => self.give_back(guard, &locks, output, code).await,
+            Some(loss) => {
+                // Nothing runs any more: if the service still counts it as held, others need not
+                // wait.
+                timeout(FAREWELL, guard.release()).await.ok();
+                output.remark(format_args!("{loss}; the command was stopped"));
+                Ok(Exit::LeaseLost.into())
+            }
+        };
+        if output.verbose > 0 {
+            output.remark(format_args!("{name} was held with token {token}"));
         }
-        self.give_back(guard, &locks, output, code).await
+        exit
     }
 
     fn not_acquired(&self, error: AcquireError) -> anyhow::Result<ExitCode> {
@@ -145,12 +150,12 @@ impl Run {
     ///
     /// Invariant: when the ttl is over since the last acknowledged sign of life was sent, nothing
     /// of the command's group runs any more, unless this process could not run itself.
+    /// Invariant: nothing is written meanwhile, for whoever reads stderr may have stopped reading.
     async fn attend(
         &self,
         guard: &Guard,
         mut group: Group,
         signals: &mut Passed,
-        output: &Output,
     ) -> anyhow::Result<(u8, Option<Loss>)> {
         let mut lost = None;
         loop {
@@ -158,7 +163,6 @@ impl Run {
                 biased;
                 loss = guard.lost(), if lost.is_none() => {
                     lost = Some(loss);
-                    output.remark(format_args!("{loss}; the command is stopped"));
                     let kills = self.on_lost == OnLost::Kill || loss == Loss::Gone;
                     group.signal(if kills { Signal::KILL } else { Signal::TERM });
                 }
