@@ -8,7 +8,9 @@ use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::path::{Path, PathBuf};
 
 use paxos_tests::processes::binary::example;
+use paxos_tests::processes::cluster::path_text;
 use paxos_tests::processes::process::{command_of, runs};
+use paxos_tests::processes::proxy::Proxy;
 use paxos_tests::processes::told::told_by;
 use paxos_tests::processes::{Cluster, Process, until};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -320,14 +322,65 @@ fn f6_tokens_rise_and_a_watch_tells_each_of_them_while_nodes_are_killed() {
     }
 }
 
+/// A line of the shell that appends its token to a file so many times, and does not hear SIGTERM.
+fn lines(count: usize) -> String {
+    let line = "echo $PAXOS_LOCK_TOKEN >> lines; sleep 0.01; n=$((n + 1))";
+    format!("trap '' TERM; n=0; while [ $n -lt {count} ]; do {line}; done")
+}
+
+/// Starts `lock run` behind a proxy.
+fn begin_behind(cluster: &Cluster, options: &[&str], script: &str) -> (Proxy, Process) {
+    let proxy = Proxy::start(cluster.address(1), usize::MAX);
+    let address = proxy.address().to_string();
+    let file = cluster.file_with(1, &address);
+    let options = [options, &["--via", &address, "--cluster", path_text(&file)]].concat();
+    let process = begin(cluster, &options, script);
+    (proxy, process)
+}
+
+/// Has another one wait for the lock, and write some lines when it has it.
+fn wait_to_write(cluster: &Cluster) -> Process {
+    let waiter = begin(cluster, &["x"], &lines(100));
+    until("somebody waits", || (!cluster.told(&["queue", "x"]).stdout.is_empty()).then_some(()));
+    waiter
+}
+
+/// Requires that the first holder wrote nothing any more when the second one had begun.
+#[track_caller]
+fn assert_in_turn(cluster: &Cluster) {
+    let text = text_of(cluster, "lines");
+    let tokens: Vec<_> = text.lines().collect();
+    assert_eq!((tokens.first(), tokens.last()), (Some(&"1"), Some(&"2")));
+    assert!(tokens.is_sorted(), "two wrote at once: {tokens:?}");
+}
+
+#[test]
+fn a_command_of_who_is_cut_off_has_stopped_before_another_has_the_lock() {
+    let cluster = Cluster::started_of(LOCK);
+    let terms = ["x", "--ttl", "6s", "--grace", "3s"];
+    let (proxy, holder) = begin_behind(&cluster, &terms, &lines(6_000));
+    text_of(&cluster, "lines");
+    let waiter = wait_to_write(&cluster);
+    proxy.cut();
+    waiter.told().ok();
+    holder.told().failed_with(76, &["the lock is lost", "no renewal was acknowledged"]);
+    assert_in_turn(&cluster);
+}
+
 #[test]
 fn what_a_command_leaves_behind_ends_before_the_lock_is_given_back() {
     let cluster = Cluster::started_of(LOCK);
-    let script = "sh -c 'echo $$ > left; while :; do sleep 0.1; done' & \
-                  while [ ! -s left ]; do sleep 0.05; done";
-    begin(&cluster, &["x"], script).told().ok();
-    let left: u32 = text_of(&cluster, "left").parse().unwrap();
-    until("what was left is gone", || (!runs(left)).then_some(()));
+    let left = lines(6_000).replace('$', "\\$");
+    let script = format!("sh -c \"{left}\" & while [ ! -e go ]; do sleep 0.01; done");
+    let (proxy, holder) = begin_behind(&cluster, &["x"], &script);
+    text_of(&cluster, "lines");
+    let waiter = wait_to_write(&cluster);
+    // That the lock is free is not heard by who gave it back: it has to have stopped before.
+    proxy.deafen();
+    fs::write(cluster.folder().join("go"), "").unwrap();
+    waiter.told().ok();
+    assert_in_turn(&cluster);
+    holder.kill();
 }
 
 /// A store that refuses stale tokens, as the example has it.
