@@ -5,9 +5,11 @@
 
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use paxos_tests::processes::binary::example;
+use paxos_tests::processes::binary::{app, example};
 use paxos_tests::processes::cluster::path_text;
 use paxos_tests::processes::process::{command_of, runs};
 use paxos_tests::processes::proxy::Proxy;
@@ -144,6 +146,46 @@ fn a_command_finds_its_token_and_its_status_is_kept() {
     told.failed_with(127, &["there-is-no-such-command"]);
     // It was given back each time, not left to expire.
     assert!(cluster.told(&["show", "x"]).stdout.contains("x is free; its last token is 3"));
+}
+
+#[test]
+fn a_command_runs_although_the_program_was_replaced_while_it_waited() {
+    let cluster = Cluster::started_of(LOCK);
+    let copy = cluster.folder().join("copy");
+    fs::copy(app(LOCK), &copy).unwrap();
+    let mut holder = begin(&cluster, &["x"], "echo held; read line; exit 0");
+    holder.line_with("held");
+    let mut command = Command::new(&copy);
+    command.args(["run", "x", "--ttl", "1h", "--timeout", "60s", "--", "sh", "-c", "echo ran"]);
+    command.env("PAXOS_CLUSTER", cluster.file());
+    let waiter = Process::start(command);
+    until("somebody waits", || (!cluster.told(&["queue", "x"]).stdout.is_empty()).then_some(()));
+    fs::remove_file(&copy).unwrap();
+    holder.close_stdin();
+    holder.told();
+    assert_eq!(waiter.told().ok(), "ran");
+}
+
+#[test]
+fn the_lock_of_a_command_that_cannot_be_started_is_given_back_at_once() {
+    let cluster = Cluster::started_of(LOCK);
+    symlink(app(LOCK), cluster.folder().join("l")).unwrap();
+    let command = |ttl: &str, length: usize| {
+        let mut command = Command::new("./l");
+        command.args(["run", "x", "--ttl", ttl, "--", "true"]).current_dir(cluster.folder());
+        command.args(vec!["x".repeat(100_000); length / 100_000]);
+        command.arg("x".repeat(length % 100_000)).env_clear();
+        command
+    };
+    // The longest line that the system takes: with what the command is told it is too long.
+    let (mut fits, mut exceeds) = (0usize, 8 << 20);
+    while exceeds - fits > 1 {
+        let length = fits.midpoint(exceeds);
+        let taken = command("0h", length).output().is_ok();
+        if taken { fits = length } else { exceeds = length }
+    }
+    Process::start(command("1h", fits)).told().failed_with(126, &["cannot be started"]);
+    assert!(cluster.told(&["show", "x"]).stdout.contains("x is free; its last token is 1"));
 }
 
 #[test]
@@ -350,8 +392,8 @@ fn wait_to_write(cluster: &Cluster) -> Process {
 fn assert_in_turn(cluster: &Cluster) {
     let text = text_of(cluster, "lines");
     let tokens: Vec<_> = text.lines().collect();
-    assert_eq!((tokens.first(), tokens.last()), (Some(&"1"), Some(&"2")));
     assert!(tokens.is_sorted(), "two wrote at once: {tokens:?}");
+    assert_eq!((tokens.first(), tokens.last()), (Some(&"1"), Some(&"2")));
 }
 
 #[test]

@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 use std::future::pending;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use paxos_app::app::block_on;
-use paxos_app::exit::Exit;
+use paxos_app::exit::{Exit, Fault};
 use paxos_app::options::Common;
 use paxos_app::output::Output;
 use rustix::process::Signal;
@@ -17,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use lock::{AcquireError, Guard, LockClient, Loss};
 
+use crate::commands::child::NOT_RUN;
 use crate::commands::group::Group;
 use crate::commands::named::{fault, locks};
 use crate::commands::wanted::Wanted;
@@ -43,7 +46,8 @@ Examples:
 /// highest it has seen.
 ///
 /// The command and all that it starts are one process group, and are stopped as one; what it leaves
-/// behind is killed before the lock is given back. SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed
+/// behind is killed before the lock is given back. As in a shell, 127 is the exit code if there is no
+/// such command, and 126 if it cannot be started. SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed
 /// on to it. If lock run is killed, the system kills the command (on Linux), but not what the
 /// command has started. As it is not in the foreground of a terminal, it cannot read from one.
 #[derive(Args, Debug)]
@@ -109,16 +113,25 @@ impl Run {
             }
         };
         let guard = Guard::keep(open, name, token, sent);
-        let group = Group::start(self.child(&guard)?)?;
-        let (code, loss) = self.attend(&guard, group, &mut signals).await?;
-        let exit = match loss {
-            None => self.give_back(guard, &locks, output, code).await,
-            Some(loss) => {
-                // Nothing runs any more: if the service still counts it as held, others need not
-                // wait.
-                timeout(FAREWELL, guard.release()).await.ok();
-                output.remark(format_args!("{loss}; the command was stopped"));
-                Ok(Exit::LeaseLost.into())
+        let exit = match self.child(&guard).and_then(Group::start) {
+            Ok(group) => match self.attend(&guard, group, &mut signals).await {
+                Ok((code, None)) => self.give_back(guard, &locks, output, code).await,
+                Ok((_, Some(loss))) => {
+                    // If the service still counts it as held, others need not wait.
+                    farewell(guard).await;
+                    output.remark(format_args!("{loss}; the command was stopped"));
+                    Ok(Exit::LeaseLost.into())
+                }
+                Err(error) => {
+                    farewell(guard).await;
+                    let words = format!("how the command ended is not known: {error}");
+                    Err(Fault::new(Exit::Internal, words).into())
+                }
+            },
+            Err(error) => {
+                farewell(guard).await;
+                writeln!(io::stderr(), "lock: the command cannot be started: {error}").ok();
+                Ok(ExitCode::from(NOT_RUN))
             }
         };
         if output.verbose > 0 {
@@ -135,9 +148,10 @@ impl Run {
     }
 
     /// The command, by way of a step that ties its life to that of this process.
-    fn child(&self, guard: &Guard) -> anyhow::Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?);
+    fn child(&self, guard: &Guard) -> io::Result<Command> {
+        let mut command = Command::new(this_program()?);
         command
+            .arg0("lock")
             .args(["child", "--parent", &std::process::id().to_string(), "--"])
             .args(&self.command)
             .env("PAXOS_LOCK_NAME", &self.wanted.name)
@@ -156,7 +170,7 @@ impl Run {
         guard: &Guard,
         mut group: Group,
         signals: &mut Passed,
-    ) -> anyhow::Result<(u8, Option<Loss>)> {
+    ) -> io::Result<(u8, Option<Loss>)> {
         let mut lost = None;
         loop {
             tokio::select! {
@@ -199,6 +213,19 @@ impl Run {
         locks.client().close().await;
         Ok(ExitCode::from(code))
     }
+}
+
+/// The program that runs, also where its file was replaced or is gone.
+fn this_program() -> io::Result<PathBuf> {
+    match cfg!(target_os = "linux") {
+        true => Ok(PathBuf::from("/proc/self/exe")),
+        false => std::env::current_exe(),
+    }
+}
+
+/// Gives back a lock under which nothing runs any more; if nobody hears it, it is free in time.
+async fn farewell(guard: Guard) {
+    timeout(FAREWELL, guard.release()).await.ok();
 }
 
 /// Resolves when the ttl is over.
