@@ -180,7 +180,9 @@ impl Run {
                     let kills = self.on_lost == OnLost::Kill || loss == Loss::Gone;
                     group.signal(if kills { Signal::KILL } else { Signal::TERM });
                 }
-                () = over(guard), if lost.is_some() => {
+                // The clock says so first after a suspension, before any timer of a renewal rings.
+                () = over(guard) => {
+                    lost = lost.or(Some(Loss::Silence));
                     group.signal(Signal::KILL);
                     break;
                 }
