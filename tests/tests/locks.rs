@@ -8,9 +8,13 @@ use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use lock::{AcquireError, AcquireOptions, LockClient, Loss, Refusal, Terms, Wait};
+use paxos_net::client::Client;
 use paxos_tests::processes::binary::{app, example};
 use paxos_tests::processes::cluster::path_text;
+use paxos_tests::processes::patience::LIMIT;
 use paxos_tests::processes::process::{command_of, runs};
 use paxos_tests::processes::proxy::Proxy;
 use paxos_tests::processes::told::told_by;
@@ -18,6 +22,7 @@ use paxos_tests::processes::{Cluster, Process, until};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::time::{sleep, timeout};
 
 const LOCK: &str = "lock";
 
@@ -69,7 +74,9 @@ fn every_line_of_the_manual_answers_in_its_exact_form() {
     assert_eq!((checked.code, checked.stdout.as_str()), (Some(1), never));
     assert!(line(&["watch", "x", "--count", "1"]).starts_with("granted   1  session 1  "));
     told(&["acquire", "x", "-n"]).failed_with(75, &["not acquired"]);
-    told(&["acquire", "x", "-w", "0.2"]).failed_with(75, &["not acquired"]);
+    told(&["acquire", "x", "-w", "0.2"]).failed_with(75, &["held by another"]);
+    told(&["acquire", "x", "-w", "0"]).failed_with(75, &["held by another"]);
+    assert!(line(&["acquire", "z", "-w", "0"]).starts_with("1 "));
     assert_eq!(line(&["release", "--session", "1"]), "session 1 released");
     told(&["renew", "--session", "1"]).failed_with(1, &["expired"]);
     told(&["fence", "check", "x", "1"]).failed(1);
@@ -210,6 +217,89 @@ fn who_does_not_get_the_lock_does_not_run() {
     holder.signal(Signal::TERM);
     assert_eq!(holder.told().code, Some(143));
     assert_eq!(cluster.told(&["show", "x"]).code, Some(1));
+}
+
+#[test]
+fn a_command_does_not_run_if_the_lock_came_when_its_time_was_over() {
+    let cluster = Cluster::started_of(LOCK);
+    // Nobody answers within the microsecond that is left before the end begins.
+    let options = ["x", "--ttl", "500ms", "--grace", "499999us"];
+    let told = begin(&cluster, &options, "trap '' TERM; echo > ran").told();
+    told.failed_with(75, &["x is not acquired", "time was over"]);
+    assert!(!cluster.folder().join("ran").exists());
+    assert!(cluster.told(&["show", "x"]).stdout.contains("x is free; its last token is 1"));
+    let told = begin(&cluster, &[&options[..], &["-E", "9"]].concat(), "echo > ran").told();
+    assert_eq!((told.code, told.stdout.as_str()), (Some(9), ""), "{told:?}");
+}
+
+#[test]
+fn who_was_stopped_while_it_waited_is_told_that_its_session_expired() {
+    let cluster = Cluster::started_of(LOCK);
+    let acquire = ["acquire", "x", "--ttl", "1h"];
+    assert_eq!(cluster.told(&[&acquire, &PATIENCE[..]].concat()).ok(), "1 1");
+    let queue = || cluster.told(&["queue", "x"]).stdout;
+    let waiter = begin(&cluster, &["x", "--ttl", "2s"], "echo ran");
+    until("somebody waits", || (!queue().is_empty()).then_some(()));
+    waiter.signal(Signal::STOP);
+    until("its session has expired", || queue().is_empty().then_some(()));
+    waiter.signal(Signal::CONT);
+    let told = waiter.told();
+    told.failed_with(75, &["x is not acquired", "time was over"]);
+    assert_eq!(told.stdout, "");
+}
+
+fn client(cluster: &Cluster) -> LockClient {
+    LockClient::new(Client::new(cluster.client_config()).unwrap())
+}
+
+/// Waits for what must come to pass.
+async fn come<T>(what: impl Future<Output = T>) -> T {
+    timeout(LIMIT, what).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_ends_while_no_node_answers_says_so() {
+    let mut cluster = Cluster::started_of(LOCK);
+    let locks = client(&cluster);
+    let open = locks.open(Terms::default()).await.unwrap();
+    let short = Wait::For(Duration::from_millis(10));
+    cluster.kill_all();
+    let error = come(locks.turn(&open, "x", short)).await.unwrap_err();
+    assert_eq!(error, AcquireError::Unanswered("x".to_owned()));
+    cluster.start_all();
+    // Whoever holds it says so, however short the wait.
+    let holder = come(locks.acquire("x", AcquireOptions::default())).await.unwrap();
+    let waiter = come(locks.open(Terms::default())).await.unwrap();
+    let error = come(locks.turn(&waiter, "x", short)).await.unwrap_err();
+    assert_eq!(error, AcquireError::NotAcquired("x".to_owned()));
+    holder.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_says_when_its_lock_is_lost_and_how_long_it_has_to_stop() {
+    let mut cluster = Cluster::started_of(LOCK);
+    let locks = client(&cluster);
+    let terms = Terms { ttl: Duration::from_secs(6), grace: Duration::from_secs(4) };
+    let options = AcquireOptions { terms, ..AcquireOptions::default() };
+    let guard = come(locks.acquire("x", options)).await.unwrap();
+    assert!(guard.left() <= terms.ttl);
+    locks.close(guard.session()).await.unwrap();
+    assert_eq!(come(guard.lost()).await, Loss::Gone);
+    let (name, token) = ("x".to_owned(), guard.token());
+    let error = guard.release().await.unwrap_err();
+    assert_eq!(error, AcquireError::Refused(Refusal::NotHolder { name, token }));
+
+    let guard = come(locks.acquire("x", options)).await.unwrap();
+    assert!(guard.token() > token);
+    cluster.kill_all();
+    assert_eq!(come(guard.lost()).await, Loss::Silence);
+    assert!(guard.left() <= terms.grace);
+    let over = async {
+        while !guard.left().is_zero() {
+            sleep(guard.left()).await;
+        }
+    };
+    come(over).await;
 }
 
 #[test]

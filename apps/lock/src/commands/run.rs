@@ -46,10 +46,10 @@ Examples:
 /// highest it has seen.
 ///
 /// The command and all that it starts are one process group, and are stopped as one; what it leaves
-/// behind is killed before the lock is given back. As in a shell, 127 is the exit code if there is no
-/// such command, and 126 if it cannot be started. SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed
+/// behind is killed before the lock is given back. SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed
 /// on to it. If lock run is killed, the system kills the command (on Linux), but not what the
-/// command has started. As it is not in the foreground of a terminal, it cannot read from one.
+/// command has started. As it is not in the foreground of a terminal, it cannot read from one. As
+/// in a shell, the exit code is 127 if there is no such command, and 126 if it cannot be started.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Run {
@@ -142,7 +142,9 @@ impl Run {
 
     fn not_acquired(&self, error: AcquireError) -> anyhow::Result<ExitCode> {
         match (&error, self.conflict_exit_code) {
-            (AcquireError::NotAcquired(_), Some(code)) => Ok(ExitCode::from(code)),
+            (AcquireError::NotAcquired(_) | AcquireError::Late(_), Some(code)) => {
+                Ok(ExitCode::from(code))
+            }
             _ => Err(fault(error)),
         }
     }
