@@ -454,6 +454,33 @@ fn f6_tokens_rise_and_a_watch_tells_each_of_them_while_nodes_are_killed() {
     }
 }
 
+#[test]
+fn a_watch_that_lags_does_not_repeat_what_it_told() {
+    let mut cluster = Cluster::started_of(LOCK);
+    let told = |cluster: &Cluster, line: &[&str]| {
+        cluster.told(&[line, &PATIENCE].concat()).ok().to_owned()
+    };
+    assert_eq!(told(&cluster, &["acquire", "x", "--ttl", "1h"]), "1 1");
+    let mut watch = cluster.begin(&["watch", "x"]);
+    assert!(watch.line().unwrap().starts_with("granted   1  session 1  "));
+    watch.signal(Signal::STOP);
+    // What is in a snapshot at the start of a node is not told by it any more.
+    assert_eq!(told(&cluster, &["acquire", "y", "--ttl", "1h"]), "1 2");
+    cluster.await_level();
+    for node in ["1", "2", "3"] {
+        cluster.told_admin(&["snapshot", "now", "--node", node]).ok();
+    }
+    cluster.kill_all();
+    cluster.start_all();
+    watch.signal(Signal::CONT);
+    for _ in 0..10 {
+        told(&cluster, &["renew", "--session", "2"]);
+    }
+    told(&cluster, &["release", "--session", "1"]);
+    let line = watch.line().unwrap();
+    assert!(line.starts_with("released  1") || line.starts_with("free      1"), "{line}");
+}
+
 /// A line of the shell that appends its token to a file so many times, and does not hear SIGTERM.
 fn lines(count: usize) -> String {
     let line = "echo $PAXOS_LOCK_TOKEN >> lines; sleep 0.01; n=$((n + 1))";
