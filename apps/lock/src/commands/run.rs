@@ -166,7 +166,7 @@ impl Run {
     ///
     /// Invariant: when the ttl is over since the last acknowledged sign of life was sent, nothing
     /// of the command's group runs any more, unless this process could not run itself.
-    /// Invariant: nothing is written meanwhile, for whoever reads stderr may have stopped reading.
+    /// Invariant: it makes no remark, for whoever reads stderr may have stopped reading.
     async fn attend(
         &self,
         guard: &Guard,
