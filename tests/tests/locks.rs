@@ -151,8 +151,16 @@ fn a_command_finds_its_token_and_its_status_is_kept() {
     missing.env("PAXOS_CLUSTER", cluster.file());
     let told = Process::start(missing).told();
     told.failed_with(127, &["there-is-no-such-command"]);
+    // Its parent may have wanted not to hear of the ends of its own children.
+    let mut ignoring = Command::new("env");
+    ignoring
+        .arg("--ignore-signal=CHLD")
+        .arg(app(LOCK))
+        .args(["run", "x", "--", "sh", "-c", "exit 4"]);
+    ignoring.env("PAXOS_CLUSTER", cluster.file());
+    assert_eq!(Process::start(ignoring).told().failed(4), "");
     // It was given back each time, not left to expire.
-    assert!(cluster.told(&["show", "x"]).stdout.contains("x is free; its last token is 3"));
+    assert!(cluster.told(&["show", "x"]).stdout.contains("x is free; its last token is 4"));
 }
 
 #[test]
