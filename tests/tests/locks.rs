@@ -4,14 +4,25 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::fs;
+use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use paxos_tests::processes::binary::example;
+use lock::{AcquireError, AcquireOptions, LockClient, Loss, Refusal, Terms, Wait};
+use paxos_net::client::Client;
+use paxos_tests::processes::binary::{app, example};
+use paxos_tests::processes::cluster::path_text;
+use paxos_tests::processes::patience::LIMIT;
 use paxos_tests::processes::process::{command_of, runs};
+use paxos_tests::processes::proxy::Proxy;
 use paxos_tests::processes::told::told_by;
 use paxos_tests::processes::{Cluster, Process, until};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::time::{sleep, timeout};
 
 const LOCK: &str = "lock";
 
@@ -63,7 +74,9 @@ fn every_line_of_the_manual_answers_in_its_exact_form() {
     assert_eq!((checked.code, checked.stdout.as_str()), (Some(1), never));
     assert!(line(&["watch", "x", "--count", "1"]).starts_with("granted   1  session 1  "));
     told(&["acquire", "x", "-n"]).failed_with(75, &["not acquired"]);
-    told(&["acquire", "x", "-w", "0.2"]).failed_with(75, &["not acquired"]);
+    told(&["acquire", "x", "-w", "0.2"]).failed_with(75, &["held by another"]);
+    told(&["acquire", "x", "-w", "0"]).failed_with(75, &["held by another"]);
+    assert!(line(&["acquire", "z", "-w", "0"]).starts_with("1 "));
     assert_eq!(line(&["release", "--session", "1"]), "session 1 released");
     told(&["renew", "--session", "1"]).failed_with(1, &["expired"]);
     told(&["fence", "check", "x", "1"]).failed(1);
@@ -138,8 +151,56 @@ fn a_command_finds_its_token_and_its_status_is_kept() {
     missing.env("PAXOS_CLUSTER", cluster.file());
     let told = Process::start(missing).told();
     told.failed_with(127, &["there-is-no-such-command"]);
+    // Its parent may have wanted not to hear of the ends of its own children.
+    let mut ignoring = Command::new("env");
+    ignoring
+        .arg("--ignore-signal=CHLD")
+        .arg(app(LOCK))
+        .args(["run", "x", "--", "sh", "-c", "exit 4"]);
+    ignoring.env("PAXOS_CLUSTER", cluster.file());
+    assert_eq!(Process::start(ignoring).told().failed(4), "");
     // It was given back each time, not left to expire.
-    assert!(cluster.told(&["show", "x"]).stdout.contains("x is free; its last token is 3"));
+    assert!(cluster.told(&["show", "x"]).stdout.contains("x is free; its last token is 4"));
+}
+
+#[test]
+fn a_command_runs_although_the_program_was_replaced_while_it_waited() {
+    let cluster = Cluster::started_of(LOCK);
+    let copy = cluster.folder().join("copy");
+    fs::copy(app(LOCK), &copy).unwrap();
+    let mut holder = begin(&cluster, &["x"], "echo held; read line; exit 0");
+    holder.line_with("held");
+    let mut command = Command::new(&copy);
+    command.args(["run", "x", "--ttl", "1h", "--timeout", "60s", "--", "sh", "-c", "echo ran"]);
+    command.env("PAXOS_CLUSTER", cluster.file());
+    let waiter = Process::start(command);
+    until("somebody waits", || (!cluster.told(&["queue", "x"]).stdout.is_empty()).then_some(()));
+    fs::remove_file(&copy).unwrap();
+    holder.close_stdin();
+    holder.told();
+    assert_eq!(waiter.told().ok(), "ran");
+}
+
+#[test]
+fn the_lock_of_a_command_that_cannot_be_started_is_given_back_at_once() {
+    let cluster = Cluster::started_of(LOCK);
+    symlink(app(LOCK), cluster.folder().join("l")).unwrap();
+    let command = |ttl: &str, length: usize| {
+        let mut command = Command::new("./l");
+        command.args(["run", "x", "--ttl", ttl, "--", "true"]).current_dir(cluster.folder());
+        command.args(vec!["x".repeat(100_000); length / 100_000]);
+        command.arg("x".repeat(length % 100_000)).env_clear();
+        command
+    };
+    // The longest line that the system takes: with what the command is told it is too long.
+    let (mut fits, mut exceeds) = (0usize, 8 << 20);
+    while exceeds - fits > 1 {
+        let length = fits.midpoint(exceeds);
+        let taken = command("0h", length).output().is_ok();
+        if taken { fits = length } else { exceeds = length }
+    }
+    Process::start(command("1h", fits)).told().failed_with(126, &["cannot be started"]);
+    assert!(cluster.told(&["show", "x"]).stdout.contains("x is free; its last token is 1"));
 }
 
 #[test]
@@ -164,6 +225,89 @@ fn who_does_not_get_the_lock_does_not_run() {
     holder.signal(Signal::TERM);
     assert_eq!(holder.told().code, Some(143));
     assert_eq!(cluster.told(&["show", "x"]).code, Some(1));
+}
+
+#[test]
+fn a_command_does_not_run_if_the_lock_came_when_its_time_was_over() {
+    let cluster = Cluster::started_of(LOCK);
+    // Nobody answers within the microsecond that is left before the end begins.
+    let options = ["x", "--ttl", "500ms", "--grace", "499999us"];
+    let told = begin(&cluster, &options, "trap '' TERM; echo > ran").told();
+    told.failed_with(75, &["x is not acquired", "time was over"]);
+    assert!(!cluster.folder().join("ran").exists());
+    assert!(cluster.told(&["show", "x"]).stdout.contains("x is free; its last token is 1"));
+    let told = begin(&cluster, &[&options[..], &["-E", "9"]].concat(), "echo > ran").told();
+    assert_eq!((told.code, told.stdout.as_str()), (Some(9), ""), "{told:?}");
+}
+
+#[test]
+fn who_was_stopped_while_it_waited_is_told_that_its_session_expired() {
+    let cluster = Cluster::started_of(LOCK);
+    let acquire = ["acquire", "x", "--ttl", "1h"];
+    assert_eq!(cluster.told(&[&acquire, &PATIENCE[..]].concat()).ok(), "1 1");
+    let queue = || cluster.told(&["queue", "x"]).stdout;
+    let waiter = begin(&cluster, &["x", "--ttl", "2s"], "echo ran");
+    until("somebody waits", || (!queue().is_empty()).then_some(()));
+    waiter.signal(Signal::STOP);
+    until("its session has expired", || queue().is_empty().then_some(()));
+    waiter.signal(Signal::CONT);
+    let told = waiter.told();
+    told.failed_with(75, &["x is not acquired", "time was over"]);
+    assert_eq!(told.stdout, "");
+}
+
+fn client(cluster: &Cluster) -> LockClient {
+    LockClient::new(Client::new(cluster.client_config()).unwrap())
+}
+
+/// Waits for what must come to pass.
+async fn come<T>(what: impl Future<Output = T>) -> T {
+    timeout(LIMIT, what).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_ends_while_no_node_answers_says_so() {
+    let mut cluster = Cluster::started_of(LOCK);
+    let locks = client(&cluster);
+    let open = locks.open(Terms::default()).await.unwrap();
+    let short = Wait::For(Duration::from_millis(10));
+    cluster.kill_all();
+    let error = come(locks.turn(&open, "x", short)).await.unwrap_err();
+    assert_eq!(error, AcquireError::Unanswered("x".to_owned()));
+    cluster.start_all();
+    // Whoever holds it says so, however short the wait.
+    let holder = come(locks.acquire("x", AcquireOptions::default())).await.unwrap();
+    let waiter = come(locks.open(Terms::default())).await.unwrap();
+    let error = come(locks.turn(&waiter, "x", short)).await.unwrap_err();
+    assert_eq!(error, AcquireError::NotAcquired("x".to_owned()));
+    holder.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_says_when_its_lock_is_lost_and_how_long_it_has_to_stop() {
+    let mut cluster = Cluster::started_of(LOCK);
+    let locks = client(&cluster);
+    let terms = Terms { ttl: Duration::from_secs(6), grace: Duration::from_secs(4) };
+    let options = AcquireOptions { terms, ..AcquireOptions::default() };
+    let guard = come(locks.acquire("x", options)).await.unwrap();
+    assert!(guard.left() <= terms.ttl);
+    locks.close(guard.session()).await.unwrap();
+    assert_eq!(come(guard.lost()).await, Loss::Gone);
+    let (name, token) = ("x".to_owned(), guard.token());
+    let error = guard.release().await.unwrap_err();
+    assert_eq!(error, AcquireError::Refused(Refusal::NotHolder { name, token }));
+
+    let guard = come(locks.acquire("x", options)).await.unwrap();
+    assert!(guard.token() > token);
+    cluster.kill_all();
+    assert_eq!(come(guard.lost()).await, Loss::Silence);
+    assert!(guard.left() <= terms.grace);
+    let over = async {
+        while !guard.left().is_zero() {
+            sleep(guard.left()).await;
+        }
+    };
+    come(over).await;
 }
 
 #[test]
@@ -209,6 +353,36 @@ fn a_lost_lock_stops_the_command_and_all_that_it_started() {
     cluster.start_all();
     let told = begin(&cluster, &["x", "-w", "60"], "echo $PAXOS_LOCK_TOKEN").told();
     assert_eq!(told.ok(), "2");
+}
+
+/// A pipe that nobody reads from and that has no room left.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = pipe().unwrap();
+    let flags = fcntl_getfl(&writer).unwrap();
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    while writer.write(&[0]).is_ok() {}
+    fcntl_setfl(&writer, flags).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_keeps_no_command_alive_and_no_lock_from_being_renewed() {
+    let mut cluster = Cluster::started_of(LOCK);
+    let (_reader, full) = full_pipe();
+    let stuck = |verbose: &str, script: &str| {
+        let line = ["run", "x", verbose, "--ttl", "2s", "--timeout", "60s", "--", "sh", "-c"];
+        let mut command = command_of(LOCK, line);
+        command.arg(script).env("PAXOS_CLUSTER", cluster.file()).current_dir(cluster.folder());
+        Process::start_with_stderr(command, full.try_clone().unwrap())
+    };
+    // What it has to say is said when the lock is free again.
+    let _talker = stuck("-v", "echo $PAXOS_LOCK_TOKEN > ran");
+    assert_eq!(text_of(&cluster, "ran"), "1");
+    let script = "trap '' TERM; echo $$ > child; while :; do sleep 0.1; done";
+    let _holder = stuck("-v", script);
+    let child: u32 = text_of(&cluster, "child").parse().unwrap();
+    cluster.kill_all();
+    until("the command has stopped", || (!runs(child)).then_some(()));
 }
 
 #[test]
@@ -289,13 +463,91 @@ fn f6_tokens_rise_and_a_watch_tells_each_of_them_while_nodes_are_killed() {
 }
 
 #[test]
+fn a_watch_that_lags_does_not_repeat_what_it_told() {
+    let mut cluster = Cluster::started_of(LOCK);
+    let told = |cluster: &Cluster, line: &[&str]| {
+        cluster.told(&[line, &PATIENCE].concat()).ok().to_owned()
+    };
+    assert_eq!(told(&cluster, &["acquire", "x", "--ttl", "1h"]), "1 1");
+    let mut watch = cluster.begin(&["watch", "x"]);
+    assert!(watch.line().unwrap().starts_with("granted   1  session 1  "));
+    watch.signal(Signal::STOP);
+    // What is in a snapshot at the start of a node is not told by it any more.
+    assert_eq!(told(&cluster, &["acquire", "y", "--ttl", "1h"]), "1 2");
+    cluster.await_level();
+    for node in ["1", "2", "3"] {
+        cluster.told_admin(&["snapshot", "now", "--node", node]).ok();
+    }
+    cluster.kill_all();
+    cluster.start_all();
+    watch.signal(Signal::CONT);
+    for _ in 0..10 {
+        told(&cluster, &["renew", "--session", "2"]);
+    }
+    told(&cluster, &["release", "--session", "1"]);
+    let line = watch.line().unwrap();
+    assert!(line.starts_with("released  1") || line.starts_with("free      1"), "{line}");
+}
+
+/// A line of the shell that appends its token to a file so many times, and does not hear SIGTERM.
+fn lines(count: usize) -> String {
+    let line = "echo $PAXOS_LOCK_TOKEN >> lines; sleep 0.01; n=$((n + 1))";
+    format!("trap '' TERM; n=0; while [ $n -lt {count} ]; do {line}; done")
+}
+
+/// Starts `lock run` behind a proxy.
+fn begin_behind(cluster: &Cluster, options: &[&str], script: &str) -> (Proxy, Process) {
+    let proxy = Proxy::start(cluster.address(1), usize::MAX);
+    let address = proxy.address().to_string();
+    let file = cluster.file_with(1, &address);
+    let options = [options, &["--via", &address, "--cluster", path_text(&file)]].concat();
+    let process = begin(cluster, &options, script);
+    (proxy, process)
+}
+
+/// Has another one wait for the lock, and write some lines when it has it.
+fn wait_to_write(cluster: &Cluster) -> Process {
+    let waiter = begin(cluster, &["x"], &lines(100));
+    until("somebody waits", || (!cluster.told(&["queue", "x"]).stdout.is_empty()).then_some(()));
+    waiter
+}
+
+/// Requires that the first holder wrote nothing any more when the second one had begun.
+#[track_caller]
+fn assert_in_turn(cluster: &Cluster) {
+    let text = text_of(cluster, "lines");
+    let tokens: Vec<_> = text.lines().collect();
+    assert!(tokens.is_sorted(), "two wrote at once: {tokens:?}");
+    assert_eq!((tokens.first(), tokens.last()), (Some(&"1"), Some(&"2")));
+}
+
+#[test]
+fn a_command_of_who_is_cut_off_has_stopped_before_another_has_the_lock() {
+    let cluster = Cluster::started_of(LOCK);
+    let terms = ["x", "--ttl", "6s", "--grace", "3s"];
+    let (proxy, holder) = begin_behind(&cluster, &terms, &lines(6_000));
+    text_of(&cluster, "lines");
+    let waiter = wait_to_write(&cluster);
+    proxy.cut();
+    waiter.told().ok();
+    holder.told().failed_with(76, &["the lock is lost", "no renewal was acknowledged"]);
+    assert_in_turn(&cluster);
+}
+
+#[test]
 fn what_a_command_leaves_behind_ends_before_the_lock_is_given_back() {
     let cluster = Cluster::started_of(LOCK);
-    let script = "sh -c 'echo $$ > left; while :; do sleep 0.1; done' & \
-                  while [ ! -s left ]; do sleep 0.05; done";
-    begin(&cluster, &["x"], script).told().ok();
-    let left: u32 = text_of(&cluster, "left").parse().unwrap();
-    until("what was left is gone", || (!runs(left)).then_some(()));
+    let left = lines(6_000).replace('$', "\\$");
+    let script = format!("sh -c \"{left}\" & while [ ! -e go ]; do sleep 0.01; done");
+    let (proxy, holder) = begin_behind(&cluster, &["x"], &script);
+    text_of(&cluster, "lines");
+    let waiter = wait_to_write(&cluster);
+    // That the lock is free is not heard by who gave it back: it has to have stopped before.
+    proxy.deafen();
+    fs::write(cluster.folder().join("go"), "").unwrap();
+    waiter.told().ok();
+    assert_in_turn(&cluster);
+    holder.kill();
 }
 
 /// A store that refuses stale tokens, as the example has it.

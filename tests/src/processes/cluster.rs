@@ -171,6 +171,18 @@ impl Cluster {
         self.folder().join("cluster.toml")
     }
 
+    /// A second cluster file beside the first, in which a node has another address.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn file_with(&self, node: u64, address: &str) -> PathBuf {
+        let text = fs::read_to_string(self.file()).expect("the cluster file can be read");
+        let path = self.folder().join("elsewhere.toml");
+        let text = text.replace(self.address(node), address);
+        fs::write(&path, text).expect("a cluster file can be written");
+        path
+    }
+
     /// The folder of a node.
     pub fn node_folder(&self, node: u64) -> PathBuf {
         self.folder().join(format!("node-{node}"))

@@ -40,8 +40,16 @@ impl Process {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn start(mut command: Command) -> Process {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn start(command: Command) -> Process {
+        Process::start_with_stderr(command, Stdio::piped())
+    }
+
+    /// Starts it with another stderr than one that is read here.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_with_stderr(mut command: Command, stderr: impl Into<Stdio>) -> Process {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("an app can be run");
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (told, lines) = channel();

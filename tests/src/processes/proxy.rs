@@ -13,7 +13,17 @@ const TURN: Duration = Duration::from_micros(500);
 /// It serves one client.
 pub struct Proxy {
     address: SocketAddr,
-    over: Arc<AtomicBool>,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Nothing comes from the node any more.
+    deaf: AtomicBool,
+    /// Nothing goes to it either.
+    cut: AtomicBool,
+    /// Nobody needs the proxy any more.
+    over: AtomicBool,
 }
 
 impl Proxy {
@@ -26,10 +36,21 @@ impl Proxy {
         let (front, back) = (bind(), bind());
         back.connect(node).expect("an address can be connected to");
         let address = front.local_addr().expect("a bound socket has an address");
-        let over = Arc::new(AtomicBool::new(false));
-        let stop = over.clone();
-        thread::spawn(move || pass(&front, &back, answers, &stop));
-        Proxy { address, over }
+        let state = Arc::<State>::default();
+        let shared = state.clone();
+        thread::spawn(move || pass(&front, &back, answers, &shared));
+        Proxy { address, state }
+    }
+
+    /// From now on nothing comes from the node; it still hears the client.
+    pub fn deafen(&self) {
+        self.state.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on nothing passes.
+    pub fn cut(&self) {
+        self.deafen();
+        self.state.cut.store(true, Ordering::Relaxed);
     }
 
     /// Where the client is to send to.
@@ -40,26 +61,30 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.state.over.store(true, Ordering::Relaxed);
     }
 }
 
 /// One thread for both directions, which looks at each in turn.
-fn pass(front: &UdpSocket, back: &UdpSocket, mut answers: usize, over: &AtomicBool) {
+fn pass(front: &UdpSocket, back: &UdpSocket, mut answers: usize, state: &State) {
     for socket in [front, back] {
         socket.set_read_timeout(Some(TURN)).expect("a turn takes some time");
     }
     let mut client = None;
     let mut bytes = [0; 1 << 16];
-    while !over.load(Ordering::Relaxed) {
+    let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+    while !is(&state.over) {
         if let Ok((count, from)) = front.recv_from(&mut bytes) {
             client = Some(from);
-            // What is lost here is lost in any network.
-            back.send(&bytes[..count]).ok();
+            if !is(&state.cut) {
+                // What is lost here is lost in any network.
+                back.send(&bytes[..count]).ok();
+            }
         }
         if let Ok(count) = back.recv(&mut bytes)
             && let Some(client) = client
             && answers > 0
+            && !is(&state.deaf)
         {
             answers -= 1;
             front.send_to(&bytes[..count], client).ok();

@@ -2,18 +2,18 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use paxos_core::Time;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::client::{AcquireError, LockClient, Open, PAUSE, RENEWALS};
+use crate::client::schedule::{Due, Schedule};
+use crate::client::{AcquireError, LockClient, Open};
 use crate::machine::Command;
-use crate::terms::{LockSession, Terms, Token};
+use crate::terms::{LockSession, Token};
 
 /// A timer of the runtime stands still while the machine is suspended; so the clock is looked at
 /// again after so long.
@@ -43,9 +43,7 @@ struct Hold {
     name: String,
     session: LockSession,
     token: Token,
-    terms: Terms,
-    /// When the last sign of life was sent that was acknowledged, by this machine's clock.
-    heard: AtomicU64,
+    schedule: Mutex<Schedule>,
 }
 
 impl Guard {
@@ -57,8 +55,7 @@ impl Guard {
             name: name.to_owned(),
             session: open.session(),
             token,
-            terms: open.terms(),
-            heard: AtomicU64::new(sent.0),
+            schedule: Mutex::new(Schedule::new(open.terms(), sent)),
         });
         let (told, lost) = watch::channel(None);
         let keeper = hold.clone();
@@ -92,7 +89,7 @@ impl Guard {
 
     /// How long until what the lock protects must have stopped; 0 if it must have already.
     pub fn left(&self) -> Duration {
-        self.hold.until(self.hold.terms.ttl)
+        self.hold.schedule().left(self.hold.client.clock.now())
     }
 
     /// Gives the lock back.
@@ -119,40 +116,43 @@ impl Drop for Guard {
 
 impl Hold {
     /// Renews until the lock is lost.
-    ///
-    /// Invariant: what counts is when a renewal was sent, not when its answer came.
     async fn renew(&self) -> Loss {
-        let every = self.terms.ttl / RENEWALS;
-        let mut next = Time(self.heard.load(Ordering::Relaxed)).after(every);
         loop {
-            let left = self.until(self.terms.ttl.saturating_sub(self.terms.grace));
-            if left.is_zero() {
-                return Loss::Silence;
-            }
-            let now = self.client.clock.now();
-            if now < next {
-                sleep(next.since(now).min(left).min(LOOK)).await;
-                continue;
-            }
-            match timeout(left, self.client.renew(self.session)).await {
-                Ok(Ok(())) => {
-                    self.heard.fetch_max(now.0, Ordering::Relaxed);
-                    next = now.after(every);
+            match self.due() {
+                (_, Due::End) => return Loss::Silence,
+                (_, Due::Nothing(rest)) => sleep(rest.min(LOOK)).await,
+                (sent, Due::Renewal(_)) => {
+                    let renewed = tokio::select! {
+                        renewed = self.client.renew(self.session) => renewed,
+                        () = self.end() => return Loss::Silence,
+                    };
+                    match renewed {
+                        Ok(()) => self.schedule().heard(sent),
+                        Err(AcquireError::Client(error)) if error.may_pass() => {
+                            self.schedule().failed(self.client.clock.now());
+                        }
+                        Err(_) => return Loss::Gone,
+                    }
                 }
-                Ok(Err(AcquireError::Client(error))) if error.may_pass() => {
-                    next = self.client.clock.now().after(PAUSE);
-                }
-                Ok(Err(_)) => return Loss::Gone,
-                // The time is looked at again.
-                Err(_) => {}
             }
         }
     }
 
-    /// How long until so much time is over since the last acknowledged sign of life.
-    fn until(&self, time: Duration) -> Duration {
-        let heard = Time(self.heard.load(Ordering::Relaxed));
-        heard.after(time).since(self.client.clock.now())
+    /// Resolves when no sign of life was acknowledged in time.
+    async fn end(&self) {
+        while let (_, Due::Nothing(rest) | Due::Renewal(rest)) = self.due() {
+            sleep(rest.min(LOOK)).await;
+        }
+    }
+
+    /// What is due, and the time that it is.
+    fn due(&self) -> (Time, Due) {
+        let now = self.client.clock.now();
+        (now, self.schedule().due(now))
+    }
+
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

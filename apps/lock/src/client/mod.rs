@@ -20,6 +20,7 @@
 
 mod guard;
 mod open;
+mod schedule;
 
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use paxos_net::protocol::Consistency;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
+use crate::client::schedule::{Due, Schedule};
 use crate::event::session_topic;
 use crate::machine::{Answer, Command, Done, LockService, Query, Standing};
 use crate::refusal::Refusal;
@@ -41,7 +43,10 @@ pub use self::open::Open;
 /// After a failure that time may mend, before the next attempt.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A session gives so many signs of life in a ttl.
+/// When a wait is over, the answer to the last question is awaited for so long.
+const LAST_ANSWER: Duration = Duration::from_secs(3);
+
+/// A session gives so many signs of life in the time that one of them is good for.
 const RENEWALS: u32 = 3;
 
 /// How a lock is asked for.
@@ -59,7 +64,7 @@ pub enum Wait {
     /// Queue until it is this one's turn.
     #[default]
     Forever,
-    /// Queue for so long.
+    /// Queue for so long; not at all if that is no time.
     For(Duration),
     /// Nothing.
     No,
@@ -71,6 +76,12 @@ pub enum AcquireError {
     /// Somebody has it, and the wait is over or was not wanted.
     #[error("{0} is held by another: not acquired")]
     NotAcquired(String),
+    /// The session expired while it waited, or the answer came when nothing was left of its time.
+    #[error("{0} is not acquired: the session's time was over before the answer came; try again")]
+    Late(String),
+    /// The wait is over, and no node says how it stands with the lock.
+    #[error("{0} is not acquired: no node answered before the wait was over")]
+    Unanswered(String),
     /// The service refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -138,12 +149,21 @@ impl LockClient {
         name: &str,
         wait: Wait,
     ) -> Result<(Token, Time), AcquireError> {
-        let turn = self.ask_for(open, name, wait != Wait::No);
-        let taken = match wait {
-            Wait::For(time) => timeout(time, turn).await.unwrap_or(Ok(None)),
-            Wait::Forever | Wait::No => turn.await,
+        let now = self.clock.now();
+        let turn = match wait {
+            Wait::Forever => self.ask_for(open, name, None).await,
+            Wait::For(Duration::ZERO) | Wait::No => self.ask_for(open, name, Some(now)).await,
+            Wait::For(time) => {
+                let turn = self.ask_for(open, name, Some(now.after(time)));
+                let answered = timeout(time.saturating_add(LAST_ANSWER), turn).await;
+                answered.unwrap_or_else(|_| Err(AcquireError::Unanswered(name.to_owned())))
+            }
         };
-        taken?.ok_or_else(|| AcquireError::NotAcquired(name.to_owned()))
+        let (token, sent) = turn?;
+        match Schedule::new(open.terms(), sent).due(self.clock.now()) {
+            Due::End => Err(AcquireError::Late(name.to_owned())),
+            Due::Nothing(_) | Due::Renewal(_) => Ok((token, sent)),
+        }
     }
 
     /// Opens a session.
@@ -198,27 +218,35 @@ impl LockClient {
         &self.client
     }
 
-    /// Asks for the lock until this session has it; `None`: somebody has it, and this one does not
-    /// wait.
+    /// Asks for the lock until this session has it, or the wait has come to its end.
+    ///
+    /// Invariant: at the end one more question is asked, so that its answer is how it stands then.
     async fn ask_for(
         &self,
         open: &Open,
         name: &str,
-        waits: bool,
-    ) -> Result<Option<(Token, Time)>, AcquireError> {
+        end: Option<Time>,
+    ) -> Result<(Token, Time), AcquireError> {
         let session = open.session();
-        let command = Command::Acquire { session, name: name.to_owned(), waits };
         let mut calls = None;
         loop {
             let sent = self.clock.now();
+            let waits = end.is_none_or(|end| sent < end);
+            let command = Command::Acquire { session, name: name.to_owned(), waits };
             let asked = match self.run(&command).await {
-                Ok(Done::Standing(Standing::Held(token))) => return Ok(Some((token, sent))),
-                Ok(Done::Standing(Standing::Taken)) => return Ok(None),
-                Ok(Done::Standing(Standing::Waiting(_))) => {
-                    self.await_call(open, name, &mut calls).await
+                Ok(Done::Standing(Standing::Held(token))) => return Ok((token, sent)),
+                Ok(Done::Standing(Standing::Waiting(_))) if waits => {
+                    let rest = end.map_or(Duration::MAX, |end| end.since(self.clock.now()));
+                    self.await_call(open, name, rest, &mut calls).await
+                }
+                Ok(Done::Standing(Standing::Waiting(_) | Standing::Taken)) => {
+                    return Err(AcquireError::NotAcquired(name.to_owned()));
                 }
                 Ok(_) => Err(unexpected()),
                 Err(AcquireError::Client(error)) => Err(error),
+                Err(AcquireError::Refused(Refusal::SessionExpired { .. })) => {
+                    return Err(AcquireError::Late(name.to_owned()));
+                }
                 Err(error) => return Err(error),
             };
             match asked {
@@ -230,11 +258,13 @@ impl LockClient {
         }
     }
 
-    /// Waits until a session that queues is called, or it is time for its next sign of life.
+    /// Waits until a session that queues is called, or it is time for its next sign of life, or
+    /// there is nothing left to wait for.
     async fn await_call(
         &self,
         open: &Open,
         name: &str,
+        rest: Duration,
         calls: &mut Option<Watcher>,
     ) -> Result<(), ClientError> {
         let session = open.session();
@@ -262,7 +292,8 @@ impl LockClient {
                 }
             }
         };
-        let listens = timeout(open.terms().ttl / RENEWALS, called).await.unwrap_or(Ok(true))?;
+        let time = rest.min(open.terms().ttl / RENEWALS);
+        let listens = timeout(time, called).await.unwrap_or(Ok(true))?;
         if !listens {
             // What was missed is in what is read next.
             *calls = None;

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, getppid};
 /// What a shell says of a command that there is not,
 const NOT_FOUND: u8 = 127;
 /// and of one that cannot be run.
-const NOT_RUN: u8 = 126;
+pub const NOT_RUN: u8 = 126;
 
 /// Has the system end this process when `lock run` dies, and becomes the command
 #[derive(Args, Debug)]

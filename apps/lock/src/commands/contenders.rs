@@ -125,7 +125,7 @@ async fn contend(
                 sleep(PAUSE).await;
                 continue;
             }
-            Err(AcquireError::NotAcquired(_)) => continue,
+            Err(AcquireError::NotAcquired(_) | AcquireError::Late(_)) => continue,
             Err(error) => return Err(fault(error)),
         };
         register.enter(guard.token());

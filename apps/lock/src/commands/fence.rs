@@ -76,13 +76,39 @@ impl Check {
         locks.client().close().await;
         let (last, held) = (lock.last, lock.holder.map(|holder| holder.token));
         let current = held == Some(token);
-        let words = match held {
-            _ if current => format!("{token} is current"),
-            _ if token > last => format!("{token} was never granted: the last token is {last}"),
-            Some(held) => format!("{token} is stale: {name} is held with token {held}"),
-            None => format!("{token} is stale: nobody holds {name}"),
-        };
-        output.result(words, &Checked { name, token, current, last })?;
+        output.result(words(name, token, last, held), &Checked { name, token, current, last })?;
         Ok(if current { Exit::Done } else { Exit::No })
+    }
+}
+
+/// What is to be said of a token. A lock that was free for long may be forgotten, and its last
+/// token with it.
+fn words(name: &str, token: Token, last: Token, held: Option<Token>) -> String {
+    match held {
+        Some(held) if held == token => format!("{token} is current"),
+        None if last == Token(0) => {
+            format!("{token} is not current: nobody holds {name}, and no token of it is known")
+        }
+        _ if token > last => format!("{token} was never granted: the last token is {last}"),
+        Some(held) => format!("{token} is stale: {name} is held with token {held}"),
+        None => format!("{token} is stale: nobody holds {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_of_a_lock_that_is_known_it_is_said_what_was_never_granted() {
+        let words =
+            |token, last, held: Option<u64>| words("x", Token(token), Token(last), held.map(Token));
+        assert_eq!(words(7, 7, Some(7)), "7 is current");
+        assert_eq!(words(8, 7, Some(7)), "8 was never granted: the last token is 7");
+        assert_eq!(words(8, 7, None), "8 was never granted: the last token is 7");
+        assert_eq!(words(6, 7, Some(7)), "6 is stale: x is held with token 7");
+        assert_eq!(words(7, 7, None), "7 is stale: nobody holds x");
+        let forgotten = "7 is not current: nobody holds x, and no token of it is known";
+        assert_eq!(words(7, 0, None), forgotten);
     }
 }

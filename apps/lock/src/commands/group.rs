@@ -6,6 +6,7 @@ use std::process::{Child, Command};
 use std::thread;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// A command that runs, and all that it started and that did not leave its group.
@@ -21,6 +22,8 @@ impl Group {
     /// # Errors
     /// That of the system.
     pub fn start(mut command: Command) -> io::Result<Group> {
+        // Where SIGCHLD is ignored, as a parent may have had it, nobody hears how a child ended.
+        drop(signal(SignalKind::child())?);
         let child = command.process_group(0).spawn()?;
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let id = id.ok_or_else(|| io::Error::other("the child has no process id"))?;

@@ -33,7 +33,10 @@ pub fn fault(error: AcquireError) -> anyhow::Error {
     let words = error.to_string();
     match error {
         AcquireError::Client(error) => error.into(),
-        AcquireError::NotAcquired(_) => Fault::new(Exit::TryAgain, words).into(),
+        AcquireError::NotAcquired(_) | AcquireError::Late(_) => {
+            Fault::new(Exit::TryAgain, words).into()
+        }
+        AcquireError::Unanswered(_) => Fault::new(Exit::NoQuorum, words).into(),
         AcquireError::Refused(refusal) => Fault::new(of_refusal(&refusal), words).into(),
     }
 }
@@ -96,5 +99,18 @@ fn of_refusal(refusal: &Refusal) -> Exit {
         Refusal::NotYours { .. } => Exit::Certificate,
         Refusal::TooManySessions | Refusal::TooManyLocks | Refusal::QueueFull => Exit::TryAgain,
         _ => Exit::Usage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_did_not_get_the_lock_learns_by_the_exit_whether_anybody_answered() {
+        let exit = |error| Exit::of(&fault(error));
+        assert_eq!(exit(AcquireError::NotAcquired("x".into())), Exit::TryAgain);
+        assert_eq!(exit(AcquireError::Late("x".into())), Exit::TryAgain);
+        assert_eq!(exit(AcquireError::Unanswered("x".into())), Exit::NoQuorum);
     }
 }

@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 use std::future::pending;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use paxos_app::app::block_on;
-use paxos_app::exit::Exit;
+use paxos_app::exit::{Exit, Fault};
 use paxos_app::options::Common;
 use paxos_app::output::Output;
 use rustix::process::Signal;
@@ -17,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use lock::{AcquireError, Guard, LockClient, Loss};
 
+use crate::commands::child::NOT_RUN;
 use crate::commands::group::Group;
 use crate::commands::named::{fault, locks};
 use crate::commands::wanted::Wanted;
@@ -45,7 +48,8 @@ Examples:
 /// The command and all that it starts are one process group, and are stopped as one; what it leaves
 /// behind is killed before the lock is given back. SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed
 /// on to it. If lock run is killed, the system kills the command (on Linux), but not what the
-/// command has started. As it is not in the foreground of a terminal, it cannot read from one.
+/// command has started. As it is not in the foreground of a terminal, it cannot read from one. As
+/// in a shell, the exit code is 127 if there is no such command, and 126 if it cannot be started.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Run {
@@ -109,30 +113,47 @@ impl Run {
             }
         };
         let guard = Guard::keep(open, name, token, sent);
+        let exit = match self.child(&guard).and_then(Group::start) {
+            Ok(group) => match self.attend(&guard, group, &mut signals).await {
+                Ok((code, None)) => self.give_back(guard, &locks, output, code).await,
+                Ok((_, Some(loss))) => {
+                    // If the service still counts it as held, others need not wait.
+                    farewell(guard).await;
+                    output.remark(format_args!("{loss}; the command was stopped"));
+                    Ok(Exit::LeaseLost.into())
+                }
+                Err(error) => {
+                    farewell(guard).await;
+                    let words = format!("how the command ended is not known: {error}");
+                    Err(Fault::new(Exit::Internal, words).into())
+                }
+            },
+            Err(error) => {
+                farewell(guard).await;
+                writeln!(io::stderr(), "lock: the command cannot be started: {error}").ok();
+                Ok(ExitCode::from(NOT_RUN))
+            }
+        };
         if output.verbose > 0 {
-            output.remark(format_args!("{name} is held with token {token}"));
+            output.remark(format_args!("{name} was held with token {token}"));
         }
-        let group = Group::start(self.child(&guard)?)?;
-        let (code, loss) = self.attend(&guard, group, &mut signals, output).await?;
-        if loss.is_some() {
-            // Nothing runs any more: if the service still counts it as held, others need not wait.
-            timeout(FAREWELL, guard.release()).await.ok();
-            return Ok(Exit::LeaseLost.into());
-        }
-        self.give_back(guard, &locks, output, code).await
+        exit
     }
 
     fn not_acquired(&self, error: AcquireError) -> anyhow::Result<ExitCode> {
         match (&error, self.conflict_exit_code) {
-            (AcquireError::NotAcquired(_), Some(code)) => Ok(ExitCode::from(code)),
+            (AcquireError::NotAcquired(_) | AcquireError::Late(_), Some(code)) => {
+                Ok(ExitCode::from(code))
+            }
             _ => Err(fault(error)),
         }
     }
 
     /// The command, by way of a step that ties its life to that of this process.
-    fn child(&self, guard: &Guard) -> anyhow::Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?);
+    fn child(&self, guard: &Guard) -> io::Result<Command> {
+        let mut command = Command::new(this_program()?);
         command
+            .arg0("lock")
             .args(["child", "--parent", &std::process::id().to_string(), "--"])
             .args(&self.command)
             .env("PAXOS_LOCK_NAME", &self.wanted.name)
@@ -145,24 +166,25 @@ impl Run {
     ///
     /// Invariant: when the ttl is over since the last acknowledged sign of life was sent, nothing
     /// of the command's group runs any more, unless this process could not run itself.
+    /// Invariant: it makes no remark, for whoever reads stderr may have stopped reading.
     async fn attend(
         &self,
         guard: &Guard,
         mut group: Group,
         signals: &mut Passed,
-        output: &Output,
-    ) -> anyhow::Result<(u8, Option<Loss>)> {
+    ) -> io::Result<(u8, Option<Loss>)> {
         let mut lost = None;
         loop {
             tokio::select! {
                 biased;
                 loss = guard.lost(), if lost.is_none() => {
                     lost = Some(loss);
-                    output.remark(format_args!("{loss}; the command is stopped"));
                     let kills = self.on_lost == OnLost::Kill || loss == Loss::Gone;
                     group.signal(if kills { Signal::KILL } else { Signal::TERM });
                 }
-                () = over(guard), if lost.is_some() => {
+                // The clock says so first after a suspension, before any timer of a renewal rings.
+                () = over(guard) => {
+                    lost = lost.or(Some(Loss::Silence));
                     group.signal(Signal::KILL);
                     break;
                 }
@@ -195,6 +217,19 @@ impl Run {
         locks.client().close().await;
         Ok(ExitCode::from(code))
     }
+}
+
+/// The program that runs, also where its file was replaced or is gone.
+fn this_program() -> io::Result<PathBuf> {
+    match cfg!(target_os = "linux") {
+        true => Ok(PathBuf::from("/proc/self/exe")),
+        false => std::env::current_exe(),
+    }
+}
+
+/// Gives back a lock under which nothing runs any more; if nobody hears it, it is free in time.
+async fn farewell(guard: Guard) {
+    timeout(FAREWELL, guard.release()).await.ok();
 }
 
 /// Resolves when the ttl is over.

@@ -17,7 +17,9 @@ pub struct Wanted {
     #[arg(value_parser = parse_name)]
     pub name: String,
 
-    /// Wait so long at most, in seconds or as a duration such as 250ms [default: for ever]
+    /// Wait so long, in seconds or as a duration such as 250ms; 0 is -n [default: for ever]
+    ///
+    /// The answer that says how it stands then may take up to 3s more.
     #[arg(short, long, value_name = "SECONDS", value_parser = parse_seconds)]
     #[arg(visible_alias = "timeout-lock", help_heading = "Waiting")]
     pub wait: Option<Duration>,

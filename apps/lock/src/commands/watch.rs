@@ -62,6 +62,14 @@ struct Line<'a> {
     identity: Option<&'a str>,
 }
 
+/// How a lock stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    is_held: bool,
+    /// The token of its last grant.
+    last: Token,
+}
+
 impl Watch {
     /// Prints until there were enough lines, or a signal comes.
     ///
@@ -76,17 +84,25 @@ impl Watch {
         let topics = vec![TopicFilter::Exact(lock_topic(&self.name))];
         let mut left = self.count.unwrap_or(u64::MAX);
         let first = show(&locks, &self.name, Consistency::Linearizable).await?;
+        let mut known = State::of(&first.answer);
         left -= u64::from(self.tell_state(output, &first.answer)?);
         let mut watcher = locks.client().watch(topics.clone(), Position::behind(first.slot));
         while left > 0 {
             match watcher.next_as::<Event>().await? {
-                Watched::Event { event, .. } => left -= u64::from(self.tell(output, &event)?),
+                Watched::Event { event, .. } => {
+                    known = State::after(&event).unwrap_or(known);
+                    left -= u64::from(self.tell(output, &event)?);
+                }
                 Watched::Level { .. } => {}
                 Watched::Lagged { .. } => {
-                    output.remark("some were missed: the node does not have them any more");
                     let now = self.show_again(&locks).await?;
-                    left -= u64::from(self.tell_state(output, &now.answer)?);
                     watcher = locks.client().watch(topics.clone(), Position::behind(now.slot));
+                    let state = State::of(&now.answer);
+                    if known.misses(state, self.from) {
+                        output.remark("some were missed: the node does not have them any more");
+                        left -= u64::from(self.tell_state(output, &now.answer)?);
+                    }
+                    known = state;
                 }
             }
         }
@@ -146,5 +162,45 @@ impl Watch {
         text.extend(identity.map(|identity| format!("  {identity}")));
         output.result(text, &Line { event, name, token, session, identity })?;
         Ok(true)
+    }
+}
+
+impl State {
+    fn of(lock: &LockView) -> State {
+        State { is_held: lock.holder.is_some(), last: lock.last }
+    }
+
+    /// If the event is about the holder.
+    fn after(event: &Event) -> Option<State> {
+        match event {
+            Event::Granted { token, .. } => Some(State { is_held: true, last: *token }),
+            Event::Released { token, .. } | Event::Expired { token, .. } => {
+                Some(State { is_held: false, last: *token })
+            }
+            Event::Gone { .. } | Event::Queued { .. } | Event::Left { .. } => None,
+        }
+    }
+
+    /// Whether there was anything above a token between this and how it stands now. The token of a
+    /// lock that was forgotten is lower now, and what came before that nobody knows.
+    fn misses(self, now: State, from: Token) -> bool {
+        self != now && (now.last > from || now.last < self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_was_missed_if_the_lock_stands_as_it_was_told() {
+        let state = |is_held, last| State { is_held, last: Token(last) };
+        let released = Event::Released { session: LockSession(1), token: Token(5) };
+        let known = State::after(&released).unwrap();
+        assert!(!known.misses(state(false, 5), Token(0)));
+        assert!(known.misses(state(true, 6), Token(0)));
+        assert!(!known.misses(state(true, 6), Token(6)), "only what comes after is wanted");
+        assert!(state(true, 5).misses(state(false, 5), Token(0)));
+        assert!(known.misses(state(false, 0), Token(0)), "it was forgotten");
     }
 }

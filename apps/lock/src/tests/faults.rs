@@ -169,6 +169,7 @@ fn d12_time_is_what_the_log_says_and_expiry_is_in_the_log() {
     // A leader whose clock is behind turns nothing back.
     story.now -= SPAN - 1;
     story.pass(0);
+    assert_eq!(story.replica.time(), Time(SPAN));
     story.now += SPAN - 1;
     assert!(story.holder("x").is_some());
     let mut other = Replica::<LockService>::restore(&story.replica.snapshot()).unwrap();
