@@ -7,7 +7,7 @@ use paxos_core::Time;
 use paxos_net::protocol::{Refused, Response};
 
 use super::reads::Reads;
-use super::{Desk, Order};
+use super::{Batch, Desk, Order};
 use crate::gateway::pending::Pending;
 
 impl Desk {
@@ -41,13 +41,16 @@ impl Desk {
         }
     }
 
-    /// Whether the leader's gateway is asked for something, or will be when it is reached.
+    /// Whether another node that leads is asked for something, or will be when it is reached, or is
+    /// to tell what became of what this node proposed while it led.
     fn asks_the_leader(&self) -> bool {
         let asked = |reads: &Reads| reads.of.is_some();
+        let waits = |batch: &Batch| batch.pending.iter().any(Option::is_some);
         !self.commands.is_empty()
             || !self.queries.is_empty()
             || !self.relayed.is_empty()
             || self.reads.values().any(asked)
+            || self.batches.values().any(waits)
     }
 
     /// Answers some of those who wait that there was no answer in time.

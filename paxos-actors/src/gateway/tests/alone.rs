@@ -98,6 +98,19 @@ fn a_leader_that_answers_nothing_is_asked_for_nothing_more() {
 }
 
 #[test]
+fn who_led_and_does_not_hear_from_the_next_keeps_nobody_waiting_for_what_it_proposed() {
+    let mut desk = desk(GatewayOptions::default());
+    desk.notice(Time(0), led(Some(ME)));
+    desk.requests(Time(1), caller(), vec![run(1, 10_000)]);
+    desk.notice(Time(2), led(Some(OTHER)));
+    desk.relayed(Time(PATIENCE), OTHER, Relay::Tell(Vec::new()));
+    desk.tick(Time(2 * PATIENCE - 1));
+    assert!(answers(&mut desk).is_empty(), "it will hear what became of it");
+    desk.tick(Time(2 * PATIENCE));
+    assert_eq!(answers(&mut desk), [(1, Response::Unknown { why: Unavailable::default() })]);
+}
+
+#[test]
 fn a_leader_whose_disk_stalls_is_not_lost() {
     let mut desk = desk(GatewayOptions::default());
     desk.notice(Time(0), led(Some(OTHER)));
