@@ -287,7 +287,7 @@ async fn a_wait_that_ends_while_no_node_answers_says_so() {
 async fn a_guard_says_when_its_lock_is_lost_and_how_long_it_has_to_stop() {
     let mut cluster = Cluster::started_of(LOCK);
     let locks = client(&cluster);
-    let terms = Terms { ttl: Duration::from_secs(6), grace: Duration::from_secs(4) };
+    let terms = Terms { ttl: Duration::from_secs(12), grace: Duration::from_secs(3) };
     let options = AcquireOptions { terms, ..AcquireOptions::default() };
     let guard = come(locks.acquire("x", options)).await.unwrap();
     assert!(guard.left() <= terms.ttl);
@@ -370,7 +370,7 @@ fn a_stderr_that_nobody_reads_keeps_no_command_alive_and_no_lock_from_being_rene
     let mut cluster = Cluster::started_of(LOCK);
     let (_reader, full) = full_pipe();
     let stuck = |verbose: &str, script: &str| {
-        let line = ["run", "x", verbose, "--ttl", "2s", "--timeout", "60s", "--", "sh", "-c"];
+        let line = ["run", "x", verbose, "--ttl", "6s", "--timeout", "60s", "--", "sh", "-c"];
         let mut command = command_of(LOCK, line);
         command.arg(script).env("PAXOS_CLUSTER", cluster.file()).current_dir(cluster.folder());
         Process::start_with_stderr(command, full.try_clone().unwrap())
@@ -524,7 +524,7 @@ fn assert_in_turn(cluster: &Cluster) {
 #[test]
 fn a_command_of_who_is_cut_off_has_stopped_before_another_has_the_lock() {
     let cluster = Cluster::started_of(LOCK);
-    let terms = ["x", "--ttl", "6s", "--grace", "3s"];
+    let terms = ["x", "--ttl", "12s", "--grace", "3s"];
     let (proxy, holder) = begin_behind(&cluster, &terms, &lines(6_000));
     text_of(&cluster, "lines");
     let waiter = wait_to_write(&cluster);
