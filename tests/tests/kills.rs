@@ -28,7 +28,9 @@ fn await_history(cluster: &Cluster, next: u64) {
         let told = cluster.told(&["leader", "history", "-o", "json"]);
         let history: Value = serde_json::from_str(told.ok()).unwrap();
         let changes = history["changes"].as_array().unwrap();
-        assert!(changes.iter().all(|change| change["why"].as_str().is_some_and(|it| !it.is_empty())));
+        assert!(
+            changes.iter().all(|change| change["why"].as_str().is_some_and(|it| !it.is_empty()))
+        );
         let saw = |(leader, part): (Option<u64>, &str)| {
             let is = |change: &Value| change["leader"].as_u64() == leader && change[part].is_u64();
             changes.iter().any(is)
