@@ -37,9 +37,9 @@ pub struct GatewayOptions {
     pub bytes_max: usize,
     /// Questions for reads of one level on their way at once; reads gather meanwhile. Default: 2.
     pub reads_in_flight: usize,
-    /// A node that hears no leader, or is not answered by it, for so long sends whoever waits for it
-    /// away: another node may reach a leader. A node that hears too few others for there to be a
-    /// leader among them does so at once. Default: 500 ms, when an ordinary change of leaders is
+    /// A node that hears no leader, or is not answered by it, for so long sends whoever waits for
+    /// it away: another node may reach a leader. A node that hears too few others for there to be
+    /// a leader among them does so at once. Default: 500 ms, when an ordinary change of leaders is
     /// over.
     pub patience: Duration,
 }

@@ -28,8 +28,8 @@ Examples:
 ///
 /// Every message carries a hash of all that was said in its room before. With --all-nodes, each
 /// node that keeps the messages is asked for that of the newest; where they differ, the first
-/// message is found at which they do, and the exit is 1. Without, the messages that one node keeps are read and hashed
-/// anew.
+/// message is found at which they do, and the exit is 1. Without, the messages that one node keeps
+/// are read and hashed anew.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Verify {
