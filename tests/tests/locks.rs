@@ -552,7 +552,7 @@ fn what_a_command_leaves_behind_ends_before_the_lock_is_given_back() {
 
 /// A store that refuses stale tokens, as the example has it.
 fn store() -> PathBuf {
-    example(LOCK, "fenced_store")
+    example("fenced_store")
 }
 
 fn text(path: &Path) -> &str {

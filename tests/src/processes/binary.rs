@@ -32,15 +32,15 @@ pub const COUNTER: &str = "counter";
 pub fn app(name: &str) -> PathBuf {
     static PROGRAMS: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut programs = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
-    programs.entry(name.to_owned()).or_insert_with(|| build(name, ["--bin", name])).clone()
+    programs.entry(name.to_owned()).or_insert_with(|| build(["--bin", name])).clone()
 }
 
-/// The path of an example of an app, built in the same way.
+/// The path of an example, built in the same way.
 ///
 /// # Panics
 /// If it cannot be built.
-pub fn example(app: &str, name: &str) -> PathBuf {
-    build(app, ["--example", name])
+pub fn example(name: &str) -> PathBuf {
+    build(["--example", name])
 }
 
 /// The path of the counter.
@@ -56,7 +56,9 @@ struct Message {
     executable: Option<PathBuf>,
 }
 
-fn build(package: &str, what: [&str; 2]) -> PathBuf {
+/// As a part of the whole workspace, or every crate below would be built once more, with the
+/// features that one package alone asks for.
+fn build(what: [&str; 2]) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
     // <target folder>/<profile>/deps/<test>
     let built = test.ancestors().nth(2).expect("a test lies in a target folder");
@@ -68,7 +70,7 @@ fn build(package: &str, what: [&str; 2]) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .args(["build", "--quiet", "--message-format=json-render-diagnostics"])
-        .args(["--package", package, "--profile", profile])
+        .args(["--workspace", "--profile", profile])
         .args(what)
         .arg("--target-dir")
         .arg(target)
